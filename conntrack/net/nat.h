@@ -1,0 +1,31 @@
+// nat.h: rewrite the addresses and ports of one packet.
+//
+// Mirrors what nf_nat does to headers (Linux net/netfilter/nf_nat_proto.c): addresses, ports, the IPv4 header checksum and the
+// transport checksum change, nothing else. Two ways to keep the transport checksum right, and the kernel says which one
+// applies (reference: Linux nfnetlink_queue, NFQA_SKB_INFO):
+//
+//   incremental   the field holds a complete checksum: update it by the changed words (RFC 1624). A wrong checksum
+//                 stays wrong, so corruption is never hidden. UDP over IPv4 without a checksum (0) stays without
+//   full          NFQA_SKB_CSUMNOTREADY: the field holds the pseudo-header's sum only, left for a device to complete.
+//                 A packet written back from userspace will not be completed, so the whole sum is computed
+//
+// In place; no allocation; never throws.
+#pragma once
+
+#include "conntrack/net/packet.h"
+
+namespace limpet::net {
+
+enum class ChecksumMode : std::uint8_t { incremental, full };
+
+/// What to put in place. Both have the packet's family.
+struct Rewrite {
+  AddressPort source;
+  AddressPort destination;
+};
+
+/// Write `to` into the packet and into view.tuple. Fields that are equal already are not touched; in full mode the
+/// transport checksum is computed even then.
+void rewrite(PacketView& packet, const Rewrite& to, ChecksumMode mode) noexcept;
+
+}  // namespace limpet::net

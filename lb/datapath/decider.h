@@ -1,0 +1,90 @@
+// decider.h: the seam. What should become of a new connection?
+//
+//   Pipeline ── decide() once per new connection ──▶ Decider ──▶ Decision {dnat | reject | drop | none}
+//            ── still_valid() per packet of a UDP flow: one load
+//            ── confirm() once per flow, when the client has proved itself
+//
+// A Decider is all that limpet knows of services; the Pipeline is all that it knows of packets. Implementations are const in
+// their configuration and safe to call from every worker at once. Time, randomness and the node's view are parameters.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "conntrack/flow/instant.h"
+#include "conntrack/net/address.h"
+#include "lb/datapath/endpoint_slots.h"
+#include "lb/datapath/hook.h"
+#include "lb/node/node_view.h"
+#include "lb/pick/rng.h"
+
+namespace limpet::datapath {
+
+/// The first packet of a connection, as it stood when it was diverted.
+struct NewConnection {
+  net::Tuple tuple;
+  Hook hook = Hook::prerouting;
+  std::uint32_t in_interface = 0;  // index; 0 at OUTPUT
+  std::uint32_t mark = 0;
+  std::uint8_t ttl = 0;
+};
+
+/// The one vocabulary of outcomes, here and in `explain`.
+enum class Action : std::uint8_t {
+  dnat,    // send it to an endpoint
+  reject,  // refuse it: ICMP port unreachable (or TCP RST)
+  drop,    // discard it silently
+  none,    // not ours: leave it alone
+};
+/// What the affinity table said.
+enum class AffinityOutcome : std::uint8_t {
+  none,     // the service has no affinity
+  miss,     // an unknown client: a fresh choice
+  hit,      // a known client: its endpoint
+  expired,  // known once, too long ago: a fresh choice
+  moved,    // known, but its endpoint is no longer selectable: a fresh choice
+};
+/// Why, as a counter's label.
+enum class Reason : std::uint8_t {
+  affinity,         // dnat: the client's remembered endpoint
+  picked,           // dnat: a fresh choice
+  no_endpoints,     // reject: the service has no usable endpoint anywhere
+  no_local,         // drop: a Local policy, and no endpoint on this node
+  not_a_service,    // none: no service has this destination
+};
+inline constexpr std::size_t kReasons = 5;
+
+std::string_view to_string(Action action) noexcept;
+std::string_view to_string(AffinityOutcome outcome) noexcept;
+std::string_view to_string(Reason reason) noexcept;
+
+struct Decision {
+  Action action = Action::none;
+  Reason reason = Reason::not_a_service;
+  AffinityOutcome affinity = AffinityOutcome::none;
+  bool masquerade = false;           // dnat: hide the client behind the egress address
+  EndpointId endpoint_id;            // dnat
+  net::AddressPort endpoint;         // dnat
+  net::Address client;               // dnat: whom confirm() is about
+  std::uint32_t affinity_scope = 0;  // dnat: 0 if nothing was remembered
+};
+
+class Decider {
+ public:
+  explicit Decider(const EndpointSlots& slots) noexcept : slots_(slots) {}
+  Decider(const Decider&) = delete;
+  Decider& operator=(const Decider&) = delete;
+  virtual ~Decider() = default;
+
+  virtual Decision decide(const NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                          pick::Rng& rng) = 0;
+  /// The client has answered the endpoint: what was remembered for it is no longer provisional.
+  virtual void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint) = 0;
+  /// May a UDP flow stay where it is? Not virtual: one load.
+  bool still_valid(EndpointId endpoint) const noexcept { return slots_.is(endpoint, EndpointSlots::serving); }
+
+ private:
+  const EndpointSlots& slots_;
+};
+
+}  // namespace limpet::datapath

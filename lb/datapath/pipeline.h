@@ -1,0 +1,78 @@
+// pipeline.h: one packet in, one verdict out: the whole product without I/O.
+//
+//   destination hooks (PREROUTING, OUTPUT)              source hooks (POSTROUTING, INPUT)
+//     hit outer   client → VIP: dst := endpoint           hit middle  endpoint → client: src := VIP
+//                 (masquerade: set the mark bit)           hit middle  client → endpoint, masqueraded: src := egress:port,
+//     hit inner   endpoint → egress: dst := client                    clear the mark bit
+//     hit middle  second crossing, or a foreign direct    hit outer   second crossing: accept
+//                 flow: accept                            hit inner   second crossing: accept
+//     miss        decide, create the flow, rewrite        miss        accept, never decide
+//
+// Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be translated
+// and cannot be is dropped and counted by reason. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet whose endpoint no
+// longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two ways) is resolved as nf_nat
+// does it: another source port, put in place together with the destination, taken back together with the source.
+//
+// Threads: process() from any number of workers; each brings its own Worker (random numbers, counters).
+// Cost: one hash, one index probe, one record lock for a known flow. No allocation, no clock, no log.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "conntrack/flow/flow_table.h"
+#include "conntrack/flow/port_pool.h"
+#include "conntrack/net/nat.h"
+#include "conntrack/net/packet.h"
+#include "lb/datapath/counters.h"
+#include "lb/datapath/decider.h"
+#include "lb/datapath/endpoint_load.h"
+#include "lb/datapath/hook.h"
+#include "lb/node/node_view.h"
+#include "lb/pick/rng.h"
+
+namespace limpet::datapath {
+
+/// A packet as it was diverted.
+struct Packet {
+  std::span<std::byte> bytes;        // IP header first; rewritten in place
+  Hook hook = Hook::prerouting;
+  std::uint32_t mark = 0;
+  std::uint32_t in_interface = 0;    // index, 0: none
+  std::uint32_t out_interface = 0;   // index, 0: none
+  bool checksum_pending = false;     // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
+  bool truncated = false;            // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
+};
+
+struct Verdict {
+  bool accept = true;
+  bool rewritten = false;  // the bytes changed: write them back
+  bool set_mark = false;   // put `mark` in place of the packet's mark
+  std::uint32_t mark = 0;
+};
+
+enum class MidstreamPolicy : std::uint8_t { affinity, pick, drop };
+
+struct PipelineOptions {
+  std::uint32_t mark_mask = 0x00001000;  // one bit: "masquerade me at POSTROUTING"
+  MidstreamPolicy midstream = MidstreamPolicy::affinity;
+};
+
+class Pipeline {
+ public:
+  /// What one thread brings along.
+  struct Worker {
+    pick::Rng rng;
+    Counters& counters;
+    EndpointLoad::Shard& load;
+  };
+
+  Pipeline(PipelineOptions options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports) noexcept;
+
+  Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, Worker& worker);
+
+  /// Look at up to `budget` records of the flow table and retire those that are due. Returns how many were.
+  std::size_t sweep(std::size_t budget, flow::Instant now, Worker& worker);
+};
+
+}  // namespace limpet::datapath

@@ -1,0 +1,76 @@
+// config.h: the whole of limpet.yaml, as values. Read and validated by config_reader.h; every default stands here.
+//
+// Key names, units and defaults are those of the README's configuration section. A Config that exists is valid: the reader
+// hands it out only without errors.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conntrack/flow/instant.h"
+#include "conntrack/flow/timeouts.h"
+#include "conntrack/net/address.h"
+#include "lb/service/service.h"
+
+namespace limpet::service {
+
+struct PortRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;  // inclusive
+  friend auto operator<=>(const PortRange&, const PortRange&) noexcept = default;
+};
+
+/// How a pod of this cluster is recognised (kube-proxy --detect-local-mode).
+struct LocalDetector {
+  enum class Mode { none, cluster_cidr, node_cidr, bridge_interface, interface_name_prefix };
+  Mode mode = Mode::none;
+  std::vector<net::Prefix> cidrs;  // cluster_cidr, node_cidr
+  std::string interface;           // bridge_interface: the name; interface_name_prefix: the prefix
+};
+
+struct NodeConfig {
+  std::string name;                        // default: the host name
+  std::optional<net::Address> node_ip;     // default: the default route's source
+  std::vector<net::Address> addresses;     // empty: the machine's, followed live
+  std::string zone;
+  std::vector<net::Prefix> pod_cidrs;
+  LocalDetector detect_local;
+  bool masquerade_all = false;
+  bool node_port_primary_only = false;     // nodePortAddresses: primary
+  std::vector<net::Prefix> node_port_addresses;  // empty: every address
+  bool localhost_node_ports = false;
+};
+
+enum class RuleBackend { automatic, iptables, iptables_nft, iptables_legacy, nft };
+enum class Midstream { affinity, pick, drop };
+enum class RejectWith { icmp, tcp_reset };
+enum class OnDeath { hold, bypass };
+enum class OnStop { keep, remove };
+
+struct Config {
+  NodeConfig node;
+  struct {
+    std::uint16_t first = 0;
+    std::uint16_t count = 2;
+    std::uint32_t max_length = 8192;
+    std::uint32_t batch = 64;
+  } queues;
+  std::uint32_t mark_mask = 0x00001000;
+  RuleBackend backend = RuleBackend::automatic;
+  std::vector<PortRange> masquerade_ports{{1024, 29999}, {61000, 65535}};
+  Midstream midstream = Midstream::affinity;
+  RejectWith reject_with = RejectWith::icmp;
+  OnDeath on_death = OnDeath::hold;
+  OnStop on_stop = OnStop::keep;
+  struct {
+    std::uint32_t flows = 1'000'000;
+    std::uint32_t affinity = 1'000'000;
+  } tables;
+  flow::Timeouts timeouts;
+  std::vector<Service> services;
+};
+
+}  // namespace limpet::service

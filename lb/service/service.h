@@ -1,0 +1,45 @@
+// service.h: one service port and its endpoints, as the configuration states them. Plain values.
+//
+// In Kubernetes' words: a Service's port together with the EndpointSlice entries that serve it. Two ports of one Service are two
+// of these, with affinities of their own (as kube-proxy keeps them).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conntrack/flow/instant.h"
+#include "conntrack/net/address.h"
+
+namespace limpet::service {
+
+enum class TrafficPolicy { cluster, local };
+enum class MasqueradeMode { automatic, always, never };
+
+struct Endpoint {
+  net::AddressPort at;
+  std::string node_name;  // empty: unknown, therefore remote
+  std::uint32_t weight = 1;
+};
+
+struct Service {
+  std::string name;  // "namespace/name:port"
+  net::Protocol protocol = net::Protocol::tcp;
+  std::optional<net::Address> cluster_ip;
+  std::uint16_t port = 0;
+  std::uint16_t node_port = 0;  // 0: none
+  TrafficPolicy external_policy = TrafficPolicy::cluster;
+  TrafficPolicy internal_policy = TrafficPolicy::cluster;
+  std::optional<flow::Seconds> affinity_timeout;  // sessionAffinity; nullopt: None; 0 s: never expires
+  MasqueradeMode masquerade = MasqueradeMode::automatic;
+  std::vector<Endpoint> endpoints;
+
+  /// The family that it serves: its clusterIP's, else its endpoints'.
+  net::Family family() const noexcept {
+    if (cluster_ip) return cluster_ip->family();
+    return endpoints.empty() ? net::Family::v4 : endpoints.front().at.address.family();
+  }
+};
+
+}  // namespace limpet::service
