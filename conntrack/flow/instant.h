@@ -11,6 +11,8 @@ using Milliseconds = std::chrono::milliseconds;
 using Seconds = std::chrono::seconds;
 using Instant = std::chrono::time_point<std::chrono::steady_clock, Milliseconds>;
 
-inline Instant now() noexcept { return std::chrono::time_point_cast<Milliseconds>(std::chrono::steady_clock::now()); }
+inline Instant now() noexcept {
+  return std::chrono::time_point_cast<Milliseconds>(std::chrono::steady_clock::now());
+}
 
 }  // namespace limpet::flow

@@ -1,7 +1,7 @@
 // timeouts.h: how long an idle flow is kept, by protocol and state.
 //
-// Names and defaults are the kernel's (net.netfilter.nf_conntrack_*, Documentation/networking/nf_conntrack-sysctl.rst), without
-// the prefix: `tcp_timeout_established` there is `tcp_established` here.
+// Names and defaults are the kernel's (net.netfilter.nf_conntrack_*, Documentation/networking/nf_conntrack-sysctl.rst),
+// without the prefix: `tcp_timeout_established` there is `tcp_established` here.
 #pragma once
 
 #include <span>

@@ -41,6 +41,8 @@ class [[nodiscard]] Result {
 
 /// Success without a value.
 using Status = Result<std::monostate>;
-inline Status ok() { return std::monostate{}; }
+inline Status ok() {
+  return std::monostate{};
+}
 
 }  // namespace limpet::store

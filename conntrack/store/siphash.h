@@ -1,8 +1,9 @@
 // siphash.h: SipHash-1-3, a keyed hash for tables whose keys an attacker chooses.
 //
-// Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with c = 1 compression and d = 3 finalisation rounds per
-// 64-bit word: the variant that hash tables use. Without the key, collisions cannot be prepared; a new key is drawn at
-// every start. Input here is a fixed number of 64-bit words, so no length padding is needed beyond the final length word.
+// Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with c = 1 compression and d = 3 finalisation
+// rounds per 64-bit word: the variant that hash tables use. Without the key, collisions cannot be prepared; a new key
+// is drawn at every start. Input here is a fixed number of 64-bit words, so no length padding is needed beyond the
+// final length word.
 #pragma once
 
 #include <bit>

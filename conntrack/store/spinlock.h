@@ -1,13 +1,13 @@
 // spinlock.h: a one-byte lock that spins briefly, then yields the processor.
 //
-// Critical sections here are tens of nanoseconds, but workers share few cores with the kernel: the holder may be preempted, and
-// a waiter that only spun would burn the holder's time slice. So: test-and-test-and-set, 64 pauses, then sched_yield.
-// Meets Lockable; use with std::lock_guard and std::unique_lock.
+// Critical sections here are tens of nanoseconds, but workers share few cores with the kernel: the holder may be
+// preempted, and a waiter that only spun would burn the holder's time slice. So: test-and-test-and-set, 64 pauses, then
+// sched_yield. Meets Lockable; use with std::lock_guard and std::unique_lock.
 #pragma once
 
-#include <sched.h>
-
 #include <atomic>
+
+#include <sched.h>
 
 namespace limpet::store {
 
@@ -26,8 +26,12 @@ class SpinLock {
       }
     }
   }
-  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
-  void unlock() noexcept { held_.store(false, std::memory_order_release); }
+  bool try_lock() noexcept {
+    return !held_.exchange(true, std::memory_order_acquire);
+  }
+  void unlock() noexcept {
+    held_.store(false, std::memory_order_release);
+  }
 
  private:
   std::atomic<bool> held_{false};

@@ -4,8 +4,9 @@
 //            ── still_valid() per packet of a UDP flow: one load
 //            ── confirm() once per flow, when the client has proved itself
 //
-// A Decider is all that limpet knows of services; the Pipeline is all that it knows of packets. Implementations are const in
-// their configuration and safe to call from every worker at once. Time, randomness and the node's view are parameters.
+// A Decider is all that limpet knows of services; the Pipeline is all that it knows of packets. Implementations are
+// const in their configuration and safe to call from every worker at once. Time, randomness and the node's view are
+// parameters.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,9 @@ struct NewConnection {
   std::uint32_t in_interface = 0;  // index; 0 at OUTPUT
   std::uint32_t mark = 0;
   std::uint8_t ttl = 0;
+  /// A TCP packet from the middle of a connection that limpet has no flow for: only a client with a live affinity may
+  /// be given an endpoint (the one that it knows), anybody else is dropped with Reason::midstream. Nothing is assigned.
+  bool known_clients_only = false;
 };
 
 /// The one vocabulary of outcomes, here and in `explain`.
@@ -46,13 +50,14 @@ enum class AffinityOutcome : std::uint8_t {
 };
 /// Why, as a counter's label.
 enum class Reason : std::uint8_t {
-  affinity,         // dnat: the client's remembered endpoint
-  picked,           // dnat: a fresh choice
-  no_endpoints,     // reject: the service has no usable endpoint anywhere
-  no_local,         // drop: a Local policy, and no endpoint on this node
-  not_a_service,    // none: no service has this destination
+  affinity,       // dnat: the client's remembered endpoint
+  picked,         // dnat: a fresh choice
+  no_endpoints,   // reject: the service has no usable endpoint anywhere
+  no_local,       // drop: a Local policy, and no endpoint on this node
+  midstream,      // drop: known_clients_only, and the client has no live affinity
+  not_a_service,  // none: no service has this destination
 };
-inline constexpr std::size_t kReasons = 5;
+inline constexpr std::size_t kReasons = 6;
 
 std::string_view to_string(Action action) noexcept;
 std::string_view to_string(AffinityOutcome outcome) noexcept;

@@ -1,8 +1,6 @@
 // endpoint_slots.h: the identity and state of every endpoint of every service port, in one fixed array.
 //
-//   EndpointId {slot, id}   one endpoint of one service port. A slot may serve again once nothing names it; an id never does.
-//                           The two are always checked together, so a stale id can never stand for a newer endpoint
-//   slots[slot]             one atomic word: id << 8 | state bits
+//   slots[slot]   one atomic word: id << 8 | state bits; an EndpointId is in force only while slot and id agree with it
 //
 //   ready      may be given new connections
 //   serving    may keep the connections that it has (an endpoint that drains is serving, not ready)
@@ -11,24 +9,21 @@
 #pragma once
 
 #include <atomic>
-#include <compare>
 #include <cstdint>
 #include <memory>
 
+#include "conntrack/flow/endpoint_id.h"
+
 namespace limpet::datapath {
 
-struct EndpointId {
-  std::uint32_t slot = 0;
-  std::uint32_t id = 0;  // 0: no endpoint
-  explicit operator bool() const noexcept { return id != 0; }
-  friend auto operator<=>(const EndpointId&, const EndpointId&) noexcept = default;
-};
+using flow::EndpointId;
 
 class EndpointSlots {
  public:
   enum State : std::uint8_t { ready = 1, serving = 2 };
 
-  explicit EndpointSlots(std::uint32_t capacity) : capacity_(capacity), words_(new std::atomic<std::uint64_t>[capacity]()) {}
+  explicit EndpointSlots(std::uint32_t capacity)
+      : capacity_(capacity), words_(new std::atomic<std::uint64_t>[capacity]()) {}
 
   std::uint32_t capacity() const noexcept { return capacity_; }
   void set(EndpointId endpoint, std::uint8_t state) noexcept {

@@ -2,16 +2,18 @@
 //
 //   destination hooks (PREROUTING, OUTPUT)              source hooks (POSTROUTING, INPUT)
 //     hit outer   client → VIP: dst := endpoint           hit middle  endpoint → client: src := VIP
-//                 (masquerade: set the mark bit)           hit middle  client → endpoint, masqueraded: src := egress:port,
+//                 (masquerade: set the mark bit)           hit middle  client → endpoint, masqueraded: src :=
+//                 egress:port,
 //     hit inner   endpoint → egress: dst := client                    clear the mark bit
 //     hit middle  second crossing, or a foreign direct    hit outer   second crossing: accept
 //                 flow: accept                            hit inner   second crossing: accept
 //     miss        decide, create the flow, rewrite        miss        accept, never decide
 //
-// Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be translated
-// and cannot be is dropped and counted by reason. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet whose endpoint no
-// longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two ways) is resolved as nf_nat
-// does it: another source port, put in place together with the destination, taken back together with the source.
+// Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be
+// translated and cannot be is dropped and counted by reason. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
+// whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
+// ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
+// together with the source.
 //
 // Threads: process() from any number of workers; each brings its own Worker (random numbers, counters).
 // Cost: one hash, one index probe, one record lock for a known flow. No allocation, no clock, no log.
@@ -35,13 +37,13 @@ namespace limpet::datapath {
 
 /// A packet as it was diverted.
 struct Packet {
-  std::span<std::byte> bytes;        // IP header first; rewritten in place
+  std::span<std::byte> bytes;  // IP header first; rewritten in place
   Hook hook = Hook::prerouting;
   std::uint32_t mark = 0;
-  std::uint32_t in_interface = 0;    // index, 0: none
-  std::uint32_t out_interface = 0;   // index, 0: none
-  bool checksum_pending = false;     // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
-  bool truncated = false;            // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
+  std::uint32_t in_interface = 0;   // index, 0: none
+  std::uint32_t out_interface = 0;  // index, 0: none
+  bool checksum_pending = false;    // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
+  bool truncated = false;           // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
 };
 
 struct Verdict {

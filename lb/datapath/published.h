@@ -3,8 +3,9 @@
 //   Published<T>          the control thread's end: publish(new) swaps it in
 //   Published<T>::Reader  a worker's end, one each: get() once a batch
 //
-// A reader keeps its own shared_ptr and looks only at a version number (one load) until that changes; then it takes the lock and
-// copies the pointer. So the common path writes nothing shared, and the old object dies when the last reader has moved on.
+// A reader keeps its own shared_ptr and looks only at a version number (one load) until that changes; then it takes the
+// lock and copies the pointer. So the common path writes nothing shared, and the old object dies when the last reader
+// has moved on.
 #pragma once
 
 #include <atomic>
