@@ -1,0 +1,262 @@
+// packet_builder.h: IP packets for tests, built fluently, and a checksum verifier.
+//
+//   PacketBuilder().v4("10.0.0.1", "10.96.0.1").tcp(4242, 80).flags("SA").seq(1).ack(2).payload("hello").build()
+//
+// Calls may stand in any order, but extension() and fragment() of IPv6 add headers in the order of the calls. Checksums
+// are right unless partial_checksum(), no_checksum() or bad_checksum() says otherwise.
+//
+// An oracle for conntrack/net: it shares no code with it. Checksums are summed here the way RFC 1071 section 1 defines
+// them, one big-endian word at a time; addresses are read by inet_pton. Slow on purpose.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <arpa/inet.h>
+
+namespace limpet::test {
+
+using Bytes = std::vector<std::byte>;
+
+namespace wire {
+
+inline void put8(Bytes& out, unsigned value) {
+  out.push_back(static_cast<std::byte>(value & 0xff));
+}
+inline void put16(Bytes& out, unsigned value) {
+  put8(out, value >> 8), put8(out, value);
+}
+inline void put32(Bytes& out, std::uint32_t value) {
+  put16(out, value >> 16), put16(out, value & 0xffff);
+}
+inline void append(Bytes& out, std::span<const std::byte> more) {
+  out.insert(out.end(), more.begin(), more.end());
+}
+inline unsigned get8(std::span<const std::byte> in, std::size_t at) {
+  return std::to_integer<unsigned>(in[at]);
+}
+inline unsigned get16(std::span<const std::byte> in, std::size_t at) {
+  return get8(in, at) << 8 | get8(in, at + 1);
+}
+inline void set16(std::span<std::byte> in, std::size_t at, unsigned value) {
+  in[at] = static_cast<std::byte>(value >> 8 & 0xff);
+  in[at + 1] = static_cast<std::byte>(value & 0xff);
+}
+
+/// One's-complement sum, RFC 1071 section 1; an odd last byte counts as the high half of a word.
+inline unsigned ones_sum(std::span<const std::byte> bytes) {
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    sum += i % 2 == 0 ? get8(bytes, i) << 8 : get8(bytes, i);
+    sum = (sum & 0xffff) + (sum >> 16);
+  }
+  return sum;
+}
+
+/// RFC 793 and RFC 8200 section 8.1: addresses, transport length, protocol.
+inline Bytes pseudo_header(std::span<const std::byte> source, std::span<const std::byte> destination,
+                           std::size_t length, unsigned protocol) {
+  Bytes out;
+  append(out, source), append(out, destination);
+  put32(out, static_cast<std::uint32_t>(length));
+  put32(out, protocol);  // IPv4's order and widths differ, the sum does not
+  return out;
+}
+
+inline unsigned pseudo_sum(std::span<const std::byte> source, std::span<const std::byte> destination,
+                           std::size_t length, unsigned protocol) {
+  return ones_sum(pseudo_header(source, destination, length, protocol));
+}
+
+}  // namespace wire
+
+class PacketBuilder {
+ public:
+  PacketBuilder& v4(const std::string& source, const std::string& destination) {
+    return addresses(AF_INET, 4, source, destination);
+  }
+  PacketBuilder& v6(const std::string& source, const std::string& destination) {
+    return addresses(AF_INET6, 16, source, destination);
+  }
+  PacketBuilder& ttl(std::uint8_t value) { return ttl_ = value, *this; }
+  PacketBuilder& dscp(std::uint8_t value) { return dscp_ = value, *this; }
+  PacketBuilder& id(std::uint16_t value) { return id_ = value, *this; }
+  /// `n` bytes of IPv4 options (NOP), a multiple of 4, at most 40.
+  PacketBuilder& ip_options(std::size_t n) { return ip_options_.assign(n, std::byte{1}), *this; }
+  /// One IPv6 extension header of `length` bytes in all (a multiple of 8), e.g. extension(0, 8) for hop-by-hop.
+  PacketBuilder& extension(unsigned type, std::size_t length) {
+    Bytes body(length - 2, std::byte{0});  // Pad1 options; a routing header of type 0 with no segments left
+    // RFC 8200: length in 8-octet units, the first not counted. RFC 4302 (AH): in 4-octet units, minus 2.
+    const std::size_t units = type == kAuthentication ? length / 4 - 2 : length / 8 - 1;
+    body.insert(body.begin(), static_cast<std::byte>(units));
+    return extensions_.push_back({type, std::move(body)}), *this;
+  }
+  /// A fragment at `offset` (in 8-byte units). IPv6: adds a fragment header; fragment(0, false) is an atomic fragment.
+  PacketBuilder& fragment(unsigned offset, bool more) {
+    fragment_field_ = offset | (more ? 0x2000U : 0U);
+    Bytes body{std::byte{0}};
+    wire::put16(body, offset << 3 | (more ? 1U : 0U));
+    wire::put32(body, 0x01020304);
+    return extensions_.push_back({kFragment, std::move(body)}), *this;
+  }
+
+  PacketBuilder& tcp(std::uint16_t source, std::uint16_t destination) { return transport(kTcp, source, destination); }
+  PacketBuilder& udp(std::uint16_t source, std::uint16_t destination) { return transport(kUdp, source, destination); }
+  /// Another transport; payload() is all of it.
+  PacketBuilder& protocol(unsigned number) { return transport(number, 0, 0); }
+  /// Letters of "FSRPAU".
+  PacketBuilder& flags(std::string_view letters) {
+    flags_ = 0;
+    for (const char letter : letters) {
+      const std::size_t bit = std::string_view("FSRPAU").find(letter);
+      if (bit == std::string_view::npos) throw std::logic_error(std::string("PacketBuilder: no TCP flag ") + letter);
+      flags_ |= 1U << bit;
+    }
+    return *this;
+  }
+  PacketBuilder& seq(std::uint32_t value) { return seq_ = value, *this; }
+  PacketBuilder& ack(std::uint32_t value) { return ack_ = value, *this; }
+  /// `n` bytes of TCP options (NOP), a multiple of 4, at most 40.
+  PacketBuilder& tcp_options(std::size_t n) { return tcp_options_.assign(n, std::byte{1}), *this; }
+  PacketBuilder& payload(std::string_view text) {
+    const auto bytes = std::as_bytes(std::span(text));
+    return payload_.assign(bytes.begin(), bytes.end()), *this;
+  }
+  PacketBuilder& payload(Bytes bytes) { return payload_ = std::move(bytes), *this; }
+
+  /// The transport field holds the pseudo-header's sum only, as a CHECKSUM_PARTIAL skb's does.
+  PacketBuilder& partial_checksum() { return checksum_ = Checksum::partial, *this; }
+  /// UDP without a checksum: the field is 0.
+  PacketBuilder& no_checksum() { return checksum_ = Checksum::none, *this; }
+  /// The transport checksum is off by one bit, as after corruption.
+  PacketBuilder& bad_checksum() { return checksum_ = Checksum::bad, *this; }
+
+  Bytes build() const {
+    if (source_.empty()) throw std::logic_error("PacketBuilder: v4() or v6() is missing");
+    const Bytes l4 = transport_bytes();
+    Bytes packet = source_.size() == 4 ? ipv4_header(l4.size()) : ipv6_headers(l4.size());
+    wire::append(packet, l4);
+    return packet;
+  }
+
+ private:
+  enum class Checksum { complete, partial, none, bad };
+  struct Extension {
+    unsigned type;
+    Bytes body;  // all but the next-header byte
+  };
+  static constexpr unsigned kTcp = 6, kUdp = 17, kFragment = 44, kAuthentication = 51;
+
+  PacketBuilder& addresses(int family, std::size_t size, const std::string& source, const std::string& destination) {
+    source_.resize(size), destination_.resize(size);
+    if (::inet_pton(family, source.c_str(), source_.data()) != 1 ||
+        ::inet_pton(family, destination.c_str(), destination_.data()) != 1)
+      throw std::logic_error("PacketBuilder: not an address: " + source + " or " + destination);
+    return *this;
+  }
+  PacketBuilder& transport(unsigned protocol, std::uint16_t source, std::uint16_t destination) {
+    protocol_ = protocol, source_port_ = source, destination_port_ = destination;
+    return *this;
+  }
+
+  Bytes ipv4_header(std::size_t l4_size) const {
+    const std::size_t header_size = 20 + ip_options_.size();
+    Bytes out;
+    wire::put8(out, 0x40U | static_cast<unsigned>(header_size / 4));
+    wire::put8(out, dscp_ << 2);
+    wire::put16(out, static_cast<unsigned>(header_size + l4_size));
+    wire::put16(out, id_), wire::put16(out, fragment_field_);
+    wire::put8(out, ttl_), wire::put8(out, protocol_), wire::put16(out, 0);
+    wire::append(out, source_), wire::append(out, destination_), wire::append(out, ip_options_);
+    wire::set16(out, 10, ~wire::ones_sum(out));
+    return out;
+  }
+
+  Bytes ipv6_headers(std::size_t l4_size) const {
+    std::size_t length = l4_size;
+    for (const Extension& extension : extensions_) length += extension.body.size() + 1;
+    Bytes out;
+    wire::put32(out, 6U << 28 | dscp_ << 22);
+    wire::put16(out, static_cast<unsigned>(length));
+    wire::put8(out, extensions_.empty() ? protocol_ : extensions_.front().type), wire::put8(out, ttl_);
+    wire::append(out, source_), wire::append(out, destination_);
+    for (std::size_t i = 0; i < extensions_.size(); ++i) {
+      wire::put8(out, i + 1 < extensions_.size() ? extensions_[i + 1].type : protocol_);
+      wire::append(out, extensions_[i].body);
+    }
+    return out;
+  }
+
+  Bytes transport_bytes() const {
+    if (protocol_ != kTcp && protocol_ != kUdp) return payload_;
+    Bytes out = protocol_ == kTcp ? tcp_header() : udp_header();
+    wire::append(out, payload_);
+    const unsigned pseudo = wire::pseudo_sum(source_, destination_, out.size(), protocol_);
+    wire::set16(out, protocol_ == kTcp ? 16 : 6, checksum_field(out, pseudo));
+    return out;
+  }
+  Bytes tcp_header() const {
+    Bytes out;
+    wire::put16(out, source_port_), wire::put16(out, destination_port_);
+    wire::put32(out, seq_), wire::put32(out, ack_);
+    wire::put8(out, static_cast<unsigned>(5 + tcp_options_.size() / 4) << 4), wire::put8(out, flags_);
+    wire::put16(out, 0xfaf0), wire::put32(out, 0);  // window; checksum and urgent pointer
+    wire::append(out, tcp_options_);
+    return out;
+  }
+  Bytes udp_header() const {
+    Bytes out;
+    wire::put16(out, source_port_), wire::put16(out, destination_port_);
+    wire::put16(out, static_cast<unsigned>(8 + payload_.size())), wire::put16(out, 0);
+    return out;
+  }
+  unsigned checksum_field(const Bytes& l4, unsigned pseudo) const {
+    if (checksum_ == Checksum::none) return 0;
+    if (checksum_ == Checksum::partial) return pseudo;
+    const unsigned sum = wire::ones_sum(l4) + pseudo;
+    const unsigned field = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+    if (checksum_ == Checksum::bad) return field ^ 0x0100;
+    return protocol_ == kUdp && field == 0 ? 0xffff : field;
+  }
+
+  Bytes source_, destination_, ip_options_, tcp_options_, payload_;
+  std::vector<Extension> extensions_;
+  unsigned ttl_ = 64, dscp_ = 0, id_ = 0, fragment_field_ = 0;
+  unsigned protocol_ = kTcp, source_port_ = 0, destination_port_ = 0, flags_ = 0;
+  std::uint32_t seq_ = 0, ack_ = 0;
+  Checksum checksum_ = Checksum::complete;
+};
+
+/// Are the IPv4 header checksum and the TCP or UDP checksum of a whole, well-formed packet right, as a receiver
+/// verifies them (RFC 1122 sections 3.2.1.2, 4.1.3.4, 4.2.2.7; RFC 8200 section 8.1)? IPv6 extension headers are
+/// walked.
+inline bool checksums_ok(std::span<const std::byte> packet) {
+  const bool is_v4 = wire::get8(packet, 0) >> 4 == 4;
+  std::size_t l4 = is_v4 ? (wire::get8(packet, 0) & 0xfU) * 4 : 40;
+  unsigned protocol = wire::get8(packet, is_v4 ? 9 : 6);
+  if (is_v4 && wire::ones_sum(packet.first(l4)) != 0xffff) return false;
+  while (!is_v4 && (protocol == 0 || protocol == 43 || protocol == 44 || protocol == 51 || protocol == 60)) {
+    const unsigned units = wire::get8(packet, l4 + 1);
+    const std::size_t length = protocol == 44 ? 8 : protocol == 51 ? (units + 2) * 4 : (units + 1) * 8;
+    protocol = wire::get8(packet, l4);
+    l4 += length;
+  }
+  std::span<const std::byte> transport = packet.subspan(l4);
+  if (protocol == 17) {
+    transport = transport.first(wire::get16(transport, 4));
+    if (wire::get16(transport, 6) == 0) return is_v4;
+  }
+  const std::size_t at = is_v4 ? 12 : 8, size = is_v4 ? 4 : 16;
+  Bytes summed =
+      wire::pseudo_header(packet.subspan(at, size), packet.subspan(at + size, size), transport.size(), protocol);
+  wire::append(summed, transport);
+  return wire::ones_sum(summed) == 0xffff;
+}
+
+}  // namespace limpet::test
