@@ -1,0 +1,37 @@
+#include "lb/datapath/counters.h"
+
+namespace limpet::datapath {
+
+std::string_view to_string(Counter counter) noexcept {
+  static constexpr std::array<std::string_view, kCounters> names{
+      "packets",
+      "rewritten",
+      "new_flows",
+      "affinity_hit",
+      "affinity_miss",
+      "affinity_expired",
+      "affinity_moved",
+      "confirmed",
+      "expired_flows",
+      "evicted_flows",
+      "accepted_direct",
+      "accepted_miss",
+      "accepted_not_a_service",
+      "foreign_syn_ack",
+      "ports_reclaimed",
+      "tuple_clashes",
+      "dropped_malformed",
+      "dropped_fragment",
+      "dropped_unsupported",
+      "dropped_truncated",
+      "dropped_midstream",
+      "dropped_rejected",
+      "dropped_no_local",
+      "dropped_flow_table_full",
+      "dropped_no_egress",
+      "dropped_no_port",
+  };
+  return names[static_cast<std::size_t>(counter)];
+}
+
+}  // namespace limpet::datapath

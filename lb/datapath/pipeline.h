@@ -15,11 +15,12 @@
 // ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
 // together with the source.
 //
-// Threads: process() from any number of workers; each brings its own Worker (random numbers, counters).
+// Threads: process() from any number of workers; each brings its own WorkerContext (random numbers, counters).
 // Cost: one hash, one index probe, one record lock for a known flow. No allocation, no clock, no log.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "conntrack/flow/flow_table.h"
@@ -53,28 +54,75 @@ struct Verdict {
   std::uint32_t mark = 0;
 };
 
-enum class MidstreamPolicy : std::uint8_t { affinity, pick, drop };
+/// A TCP packet without SYN, of no flow: the connection is older than limpet's memory of it.
+enum class MidstreamPolicy : std::uint8_t {
+  affinity,  // follow the client's live affinity, else drop
+  pick,      // treat it as a new connection
+  drop,
+};
 
 struct PipelineOptions {
   std::uint32_t mark_mask = 0x00001000;  // one bit: "masquerade me at POSTROUTING"
   MidstreamPolicy midstream = MidstreamPolicy::affinity;
 };
 
+/// What one worker thread brings along.
+struct WorkerContext {
+  pick::Rng rng;
+  Counters& counters;
+  EndpointLoad::Shard& load;
+};
+
 class Pipeline {
  public:
-  /// What one thread brings along.
-  struct Worker {
-    pick::Rng rng;
-    Counters& counters;
-    EndpointLoad::Shard& load;
-  };
+  Pipeline(const PipelineOptions& options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports) noexcept
+      : options_(options), decider_(decider), flows_(flows), ports_(ports) {}
 
-  Pipeline(PipelineOptions options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports) noexcept;
-
-  Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, Worker& worker);
+  Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, WorkerContext& worker);
 
   /// Look at up to `budget` records of the flow table and retire those that are due. Returns how many were.
-  std::size_t sweep(std::size_t budget, flow::Instant now, Worker& worker);
+  std::size_t sweep(std::size_t budget, flow::Instant now, WorkerContext& worker);
+
+ private:
+  /// One call of process().
+  struct Crossing {
+    const Packet& packet;
+    net::PacketView view;
+    const node::NodeView& node;
+    flow::Instant now;
+    WorkerContext& worker;
+
+    Verdict accept(Counter why) const noexcept;
+    Verdict drop(Counter why) const noexcept;
+  };
+
+  // A hit.
+  bool outlived(const flow::Flow& flow, flow::KeyRole role, const Crossing& crossing) const noexcept;
+  Verdict translate(flow::LockedFlow flow, Crossing& crossing);
+  Verdict request(flow::Flow& flow, Crossing& crossing);
+  Verdict reply(flow::Flow& flow, Crossing& crossing);
+  Verdict masquerade(flow::LockedFlow flow, Crossing& crossing);
+  Verdict rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
+                  bool masquerade_mark) const noexcept;
+
+  // A miss at a destination hook. nullopt: another worker was faster, or room was made: look again.
+  std::optional<Verdict> begin(Crossing& crossing);
+  Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
+  bool link_middle(flow::Flow& flow, Crossing& crossing);
+
+  // Masquerading: choose and take back ports.
+  bool assign_port(flow::LockedFlow& flow, const net::Address& egress, Crossing& crossing);
+  bool reclaim_port(flow::LockedFlow& flow, const flow::PoolKey& pool, Crossing& crossing);
+
+  // Every hit.
+  void track(flow::Flow& flow, flow::Direction direction, Crossing& crossing);
+  void confirm(flow::Flow& flow, Crossing& crossing);
+  void retire(const flow::Flow& flow, WorkerContext& worker) noexcept;
+
+  PipelineOptions options_;
+  Decider& decider_;
+  flow::FlowTable& flows_;
+  flow::PortPool& ports_;
 };
 
 }  // namespace limpet::datapath

@@ -1,0 +1,84 @@
+// flow.h: one connection through limpet: who speaks to whom, on either side of the translation.
+//
+//                outer                      middle                            inner (masqueraded only)
+//   client ────────────── service   client' ────────────── endpoint   egress ────────────── endpoint
+//
+//   outer   what the client sees        client:port  ↔ service:port
+//   middle  behind the destination NAT  client:port' ↔ endpoint:port    port' differs from port after a tuple clash
+//   only inner   behind the source NAT       egress:port" ↔ endpoint:port    known at POSTROUTING, once the route is
+//
+// Each is an unordered pair of (address, port) and stands in the flow table's index at most once over all flows: that
+// is NAT's uniqueness rule. The ends of a pair never change while it is in the index, so it may be compared under the
+// index shard's lock alone; everything else is guarded by the record's own lock.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "conntrack/flow/endpoint_id.h"
+#include "conntrack/flow/instant.h"
+#include "conntrack/flow/tcp_state.h"
+#include "conntrack/net/address.h"
+#include "conntrack/store/spinlock.h"
+
+namespace limpet::flow {
+
+enum class KeyRole : std::uint8_t { outer, middle, inner };
+inline constexpr std::size_t kKeyRoles = 3;
+
+/// The two ends of a key, the client's side first.
+struct Ends {
+  const net::AddressPort& near;
+  const net::AddressPort& far;
+};
+
+/// How long the port of a masqueraded connection is kept after both FINs.
+inline constexpr Seconds kPortHold{60};
+
+struct Flow {
+  net::Protocol protocol{};
+  net::AddressPort client;       // as it sends
+  net::AddressPort service;      // as it addresses
+  net::AddressPort client_near;  // as it is known behind the destination NAT: the client, perhaps with another port
+  net::AddressPort endpoint;
+  net::AddressPort egress;  // port 0: not masqueraded, or not yet
+  EndpointId endpoint_id;
+  std::uint32_t affinity_scope = 0;
+  bool masquerade = false;
+  bool confirmed = false;  // the client has proved itself
+  bool replied = false;    // the endpoint has answered
+  TcpTracker tcp;
+  Instant deadline{};  // idle until then: retired
+
+  Ends ends(KeyRole role) const noexcept {
+    switch (role) {
+      case KeyRole::outer:
+        return {client, service};
+      case KeyRole::middle:
+        return {client_near, endpoint};
+      case KeyRole::inner:
+        break;
+    }
+    return {egress, endpoint};
+  }
+  bool is_tcp() const noexcept { return protocol == net::Protocol::tcp; }
+  /// Cheapest to lose: nobody has answered, or it is over.
+  bool half_open() const noexcept;
+  /// Move the deadline: called once for each packet that belongs to the flow.
+  void touch(const Timeouts& timeouts, Instant now) noexcept;
+
+  // The flow table's own; see flow_table.h.
+  struct Link {
+    std::uint32_t next = 0;
+    std::uint32_t tag = 0;
+    bool linked = false;
+  };
+  store::SpinLock lock;
+  std::atomic<std::uint32_t> generation{0};
+  std::array<Link, kKeyRoles> links;
+  std::uint32_t next_free = 0;
+  bool live = false;
+};
+
+}  // namespace limpet::flow

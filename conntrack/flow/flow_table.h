@@ -1,0 +1,169 @@
+// flow_table.h: every flow, found by any of its three keys with one probe.
+//
+//   records   a slab of fixed capacity; a record is taken, used, given back; its generation counts the uses
+//   index     buckets → chains of links (record, role), kept inside the records: no allocation after start
+//             hash    SipHash-1-3 under a secret key of protocol and the unordered pair of ends, so a packet finds its
+//             flow
+//                     from either direction, at any hook
+//             shards  a lock for every 1/kShards of the buckets; the shard follows from the hash
+//
+// Lock order: a record's lock first; an index shard, the free list (and elsewhere affinity and ports) are leaf locks,
+// never two at once; never two records at once.
+//   find     shard → (record, generation) → release → record lock → recheck generation and liveness; else look again
+//   create   take a record, lock it, insert-if-absent its outer key; who loses that race gives the record back and
+//   finds the winner's remove   under the record's lock: unlink each key, next generation, give back
+// A record whose creation is not complete is locked, so whoever finds it waits until the decision is made.
+//
+// Memory: about 250 bytes a record, 12 bytes of index a record; pages are touched when first used.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "conntrack/flow/flow.h"
+#include "conntrack/flow/timeouts.h"
+#include "conntrack/net/address.h"
+#include "conntrack/store/siphash.h"
+#include "conntrack/store/spinlock.h"
+
+namespace limpet::flow {
+
+struct FlowTableOptions {
+  std::uint32_t capacity = 1'000'000;  // flows; at least 1
+  store::HashKey key;                  // secret, drawn at random at start
+  Timeouts timeouts;
+};
+
+/// Names one use of one record; stays safe to hold when the flow is gone.
+struct FlowRef {
+  std::uint32_t record = 0;
+  std::uint32_t generation = 0;
+};
+
+/// A flow whose lock is held, and the key it was found by. Empty: no flow.
+class LockedFlow {
+ public:
+  LockedFlow() = default;
+  LockedFlow(Flow& locked, KeyRole role) noexcept : flow_(&locked), role_(role) {}
+  LockedFlow(LockedFlow&& other) noexcept : flow_(std::exchange(other.flow_, nullptr)), role_(other.role_) {}
+  LockedFlow& operator=(LockedFlow&& other) noexcept {
+    if (this != &other) {
+      unlock();
+      flow_ = std::exchange(other.flow_, nullptr);
+      role_ = other.role_;
+    }
+    return *this;
+  }
+  ~LockedFlow() { unlock(); }
+
+  explicit operator bool() const noexcept { return flow_ != nullptr; }
+  Flow& operator*() const noexcept { return *flow_; }
+  Flow* operator->() const noexcept { return flow_; }
+  KeyRole role() const noexcept { return role_; }
+  void unlock() noexcept {
+    if (Flow* flow = std::exchange(flow_, nullptr)) flow->lock.unlock();
+  }
+
+ private:
+  Flow* flow_ = nullptr;
+  KeyRole role_ = KeyRole::outer;
+};
+
+class FlowTable {
+ public:
+  explicit FlowTable(const FlowTableOptions& options);
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
+  ~FlowTable();
+
+  /// The flow that has a key with these two ends, in either order.
+  LockedFlow find(const net::Tuple& tuple) noexcept;
+  /// The same use of the same record, if it is still live.
+  LockedFlow relock(const FlowRef& ref, KeyRole role = KeyRole::outer) noexcept;
+  FlowRef ref(const Flow& flow) const noexcept {
+    return {record_of(flow), flow.generation.load(std::memory_order_relaxed)};
+  }
+
+  enum class Create { created, exists, full };
+  /// A new record with the outer key of `outer` (source: the client) in place, locked, in `flow` if created.
+  Create create(const net::Tuple& outer, LockedFlow& flow) noexcept;
+  /// Put a key of a locked flow, whose ends are set, into the index. False if another flow has such a pair.
+  bool link(Flow& flow, KeyRole role) noexcept;
+  /// Take the flow out, whatever keys it has, and give its record back.
+  void remove(LockedFlow&& flow) noexcept;
+
+  /// Look at `budget` records, wherever the last call ended, and remove those that are due. `retire(Flow&)` is told
+  /// before.
+  template <typename Retire>
+  std::size_t sweep(std::size_t budget, Instant now, Retire&& retire);
+  /// The table is full: look at up to `budget` records; remove those that are due, else one half-open flow (the first
+  /// found). False if there was none: what remains is established.
+  template <typename Retire>
+  bool make_room(std::size_t budget, Instant now, Retire&& retire);
+
+  const Timeouts& timeouts() const noexcept { return timeouts_; }
+  std::uint32_t capacity() const noexcept { return capacity_; }
+  /// Flows in the table. Approximate while workers run.
+  std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint32_t kShards = 1024;
+
+  std::uint64_t hash(net::Protocol protocol, const net::AddressPort& a, const net::AddressPort& b) const noexcept;
+  store::SpinLock& shard(std::uint64_t bucket) noexcept { return shards_[bucket & (kShards - 1)]; }
+  std::uint32_t record_of(const Flow& flow) const noexcept { return static_cast<std::uint32_t>(&flow - records_); }
+  /// The link in the chain of `bucket` with these ends, or 0. The shard is locked.
+  std::uint32_t search(std::uint64_t bucket, std::uint32_t tag, net::Protocol protocol, const net::AddressPort& a,
+                       const net::AddressPort& b) const noexcept;
+  void unlink(Flow& flow, KeyRole role) noexcept;
+  /// A record nobody uses, locked; nullptr if the table is full.
+  Flow* take() noexcept;
+  void give_back(Flow& flow) noexcept;
+  /// The next record in sweep order, locked; empty if it is not live or busy.
+  LockedFlow next_in_sweep() noexcept;
+
+  std::uint32_t capacity_;
+  store::HashKey key_;
+  Timeouts timeouts_;
+  Flow* records_;                       // raw storage; [0, used_) are constructed
+  std::atomic<std::uint32_t> used_{0};  // high-water mark
+  store::SpinLock free_lock_;           // guards free_ and growth of used_
+  std::uint32_t free_ = 0;              // 1 + record, 0: none
+  std::vector<std::uint32_t> buckets_;  // link ids: 1 + record * kKeyRoles + role, 0: end of chain
+  std::unique_ptr<store::SpinLock[]> shards_;
+  std::atomic<std::uint32_t> size_{0};
+  std::atomic<std::uint32_t> cursor_{0};
+};
+
+template <typename Retire>
+std::size_t FlowTable::sweep(std::size_t budget, Instant now, Retire&& retire) {
+  std::size_t removed = 0;
+  for (; budget > 0; --budget) {
+    LockedFlow flow = next_in_sweep();
+    if (!flow || flow->deadline >= now) continue;
+    retire(*flow);
+    remove(std::move(flow));
+    ++removed;
+  }
+  return removed;
+}
+
+template <typename Retire>
+bool FlowTable::make_room(std::size_t budget, Instant now, Retire&& retire) {
+  bool removed = false;
+  for (; budget > 0; --budget) {
+    LockedFlow flow = next_in_sweep();
+    if (!flow) continue;
+    const bool due = flow->deadline < now;
+    if (!due && (removed || !flow->half_open())) continue;
+    retire(*flow);
+    remove(std::move(flow));
+    removed = true;
+  }
+  return removed;
+}
+
+}  // namespace limpet::flow

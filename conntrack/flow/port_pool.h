@@ -1,0 +1,90 @@
+// port_pool.h: source ports for masqueraded connections.
+//
+//   one pool per (protocol, egress address, endpoint): there alone must a port be unique, so each endpoint has them all
+//   pool    65,536 bits: ports in use; and the ports that only TIME_WAIT connections hold, oldest first
+//   choose  the client's own port, where it is free and may be kept; else the next free one of the allowed ports,
+//   searched by
+//           words from a random place: at most 1,024 words
+//
+// A port may be kept if it lies outside the node's ephemeral range (net.ipv4.ip_local_port_range: a local socket could
+// take it) and is no nodePort; it may be assigned if it lies in `masqueradePorts` and is no nodePort
+// (kubernetes/kubernetes#139276). Exhaustion is answered with nullopt; oldest_held() then names the port that can be
+// spared first. Its flow is removed by the caller.
+//
+// Threads: any; pools are found under a shard's mutex, a leaf lock held for one operation. Memory: 8 KiB a pool, made
+// on first use, one for each endpoint that masqueraded clients reach.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <unordered_map>
+
+#include "conntrack/net/address.h"
+
+namespace limpet::flow {
+
+struct PortInterval {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;  // inclusive
+};
+
+struct PortPoolOptions {
+  std::span<const PortInterval> assignable;  // masqueradePorts
+  PortInterval ephemeral{32768, 60999};      // ip_local_port_range
+  std::span<const std::uint16_t> node_ports;
+};
+
+struct PoolKey {
+  net::Protocol protocol{};
+  net::Address egress;
+  net::AddressPort endpoint;
+  friend bool operator==(const PoolKey&, const PoolKey&) noexcept = default;
+};
+
+class PortPool {
+ public:
+  explicit PortPool(const PortPoolOptions& options);
+
+  /// A port that is now the caller's, until release(). `random` places the search. nullopt: none is free.
+  std::optional<std::uint16_t> acquire(const PoolKey& key, std::uint16_t preferred, std::uint64_t random);
+  /// Its connection is in TIME_WAIT: the port can be spared, in the order of these calls.
+  void hold(const PoolKey& key, std::uint16_t port);
+  /// The port longest held. nullopt: none is.
+  std::optional<std::uint16_t> oldest_held(const PoolKey& key);
+  void release(const PoolKey& key, std::uint16_t port);
+
+  bool may_keep(std::uint16_t port) const noexcept { return keepable_.test(port); }
+  bool may_assign(std::uint16_t port) const noexcept { return assignable_[port / 64] >> (port % 64) & 1; }
+
+ private:
+  static constexpr std::size_t kWords = 65536 / 64;
+  static constexpr std::size_t kShards = 64;
+  using Bits = std::array<std::uint64_t, kWords>;
+  struct Pool {
+    Bits used{};
+    std::deque<std::uint16_t> held;  // in order of hold(); may name ports released since
+    std::bitset<65536> is_held;
+  };
+  struct KeyHash {
+    std::size_t operator()(const PoolKey& key) const noexcept;
+  };
+  struct Shard {
+    std::mutex mutex;
+    std::unordered_map<PoolKey, std::unique_ptr<Pool>, KeyHash> pools;
+  };
+
+  Shard& shard(const PoolKey& key) noexcept { return shards_[KeyHash{}(key) % kShards]; }
+  std::optional<std::uint16_t> next_free(const Bits& used, std::uint64_t random) const noexcept;
+
+  std::bitset<65536> keepable_;
+  Bits assignable_{};
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace limpet::flow
