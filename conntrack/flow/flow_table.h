@@ -106,6 +106,8 @@ class FlowTable {
 
   const Timeouts& timeouts() const noexcept { return timeouts_; }
   std::uint32_t capacity() const noexcept { return capacity_; }
+  /// Records that have ever been in use: what a sweep goes round.
+  std::uint32_t records_in_use() const noexcept { return used_.load(std::memory_order_relaxed); }
   /// Flows in the table. Approximate while workers run.
   std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 

@@ -1,0 +1,57 @@
+// pipeline_handler.h: what limpet does with the packets of a queue: the pipeline, under a clock read once a batch.
+//
+// Between batches it sweeps its share of the flow table, at the pace that visits every record once in kLap.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+#include "conntrack/flow/flow_table.h"
+#include "lb/datapath/pipeline.h"
+#include "lb/datapath/published.h"
+#include "lb/node/node_view.h"
+
+namespace limpet::queue {
+
+class PipelineHandler {
+ public:
+  PipelineHandler(datapath::Pipeline& pipeline, const flow::FlowTable& flows,
+                  const datapath::Published<node::NodeView>& node, datapath::WorkerContext context, unsigned workers)
+      : pipeline_(&pipeline),
+        flows_(&flows),
+        reader_(node),
+        context_(context),
+        workers_(workers),
+        swept_(flow::now()) {}
+
+  void begin_batch() {
+    now_ = flow::now();
+    node_ = &reader_.get();
+  }
+  datapath::Verdict handle(const datapath::Packet& packet) {
+    return pipeline_->process(packet, *node_, now_, context_);
+  }
+  void end_batch() {
+    const flow::Instant now = flow::now();
+    const auto share = static_cast<std::uint64_t>((now - swept_).count()) * flows_->records_in_use() / workers_;
+    const std::uint64_t budget = share / static_cast<std::uint64_t>(kLap.count());
+    if (budget == 0) return;
+    swept_ = now;
+    pipeline_->sweep(std::min(budget, kMostAtOnce), now, context_);
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kLap{10'000};
+  static constexpr std::uint64_t kMostAtOnce = 4096;
+
+  datapath::Pipeline* pipeline_;
+  const flow::FlowTable* flows_;
+  datapath::Published<node::NodeView>::Reader reader_;
+  datapath::WorkerContext context_;
+  unsigned workers_;
+  const node::NodeView* node_ = nullptr;
+  flow::Instant now_{};
+  flow::Instant swept_;
+};
+
+}  // namespace limpet::queue
