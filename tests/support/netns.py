@@ -204,7 +204,7 @@ class Host:
         """Make every address of a prefix this host's own, for sockets to bind to, without adding them one by one."""
         self.ip(f"route add local {prefix} dev lo")
 
-    def http_get(self, url, *options, timeout=10):
+    def http_get(self, url, *options, timeout=5):
         """The body that curl gets, or an exception with curl's own words."""
         return self.run("curl", "-sS", "-g", "--noproxy", "*", "--max-time", timeout, *options, url).stdout
 

@@ -1,0 +1,223 @@
+"""lab.py: the network that every wire test runs in, and its command line.
+
+                                        node                          pod-a  .2   HTTP :8080, DNS :53
+    client  10.1.0.2 ──── 10.1.0.1              10.2.N.1 ────────────  pod-b  .2
+            198.18.0.0/16 (many clients)        (N = 1, 2, 3)          pod-c  .2
+
+IPv6 the same with fd01:: for 10.1.0, fd02:N:: for 10.2.N and fd98::/64 for the many clients. limpet runs on the node, whose
+own address and whose pod networks it knows. Services, in the chosen family (VIPs 10.96.0.x, fd96::x):
+
+    vip .10:80        → pods :8080       ClientIP affinity, nodePort 30080, externalTrafficPolicy Cluster
+    local .11:80      → pods :8080       ClientIP affinity, nodePort 30081, externalTrafficPolicy Local
+    plain .12:80      → pods :8080       no affinity
+    self .13:80       → pod-a :8080      one endpoint: for hairpins
+    dns .10:53 UDP    → pods :53
+    empty .14:80      no endpoints
+
+Masquerade follows kube-proxy's table: a client outside the pod networks is hidden on a clusterIP and on a Cluster nodePort,
+not on a Local nodePort.
+
+    usage   NAME_test.py --limpet PROGRAM --clients PROGRAM [--family v4|v6] [--conntrack on|off] [--mode root|rootless]
+
+With conntrack on, the node has a stateful firewall: FORWARD drops INVALID, accepts ESTABLISHED and RELATED, and of the new
+connections only those between the two networks: so it also proves that such firewalls keep working.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+import netns  # noqa: E402
+import programs  # noqa: E402
+
+PODS = ("pod-a", "pod-b", "pod-c")
+HTTP_PORT = 8080
+NODE_PORT = 30080
+LOCAL_NODE_PORT = 30081
+
+current = None  # the one Lab of this process, once main() has made it
+
+
+@dataclasses.dataclass(frozen=True)
+class Addresses:
+    """One family's plan of addresses; the picture is above."""
+
+    client: str
+    node: str
+    pods: dict
+    gateways: dict  # the node's address on each pod's link
+    many: str
+    vip: str
+    local: str
+    plain: str
+    self: str
+    empty: str
+    pod_networks: str
+    vips: str
+    client_network: str
+
+
+V4 = Addresses(
+    client="10.1.0.2", node="10.1.0.1", client_network="10.1.0.0/24", many="198.18.0.0/16",
+    pods={pod: f"10.2.{n}.2" for n, pod in enumerate(PODS, 1)},
+    gateways={pod: f"10.2.{n}.1" for n, pod in enumerate(PODS, 1)},
+    pod_networks="10.2.0.0/16", vips="10.96.0.0/24",
+    vip="10.96.0.10", local="10.96.0.11", plain="10.96.0.12", self="10.96.0.13", empty="10.96.0.14")
+V6 = Addresses(
+    client="fd01::2", node="fd01::1", client_network="fd01::/64", many="fd98::/64",
+    pods={pod: f"fd02:{n}::2" for n, pod in enumerate(PODS, 1)},
+    gateways={pod: f"fd02:{n}::1" for n, pod in enumerate(PODS, 1)},
+    pod_networks="fd02::/16", vips="fd96::/120",
+    vip="fd96::a", local="fd96::b", plain="fd96::c", self="fd96::d", empty="fd96::e")
+
+
+def _with_length(address):
+    return f"{address}/{64 if ':' in address else 24}"
+
+
+def at(address, port):
+    """"10.0.0.1:80", "[fd00::1]:80"."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def url(address, port=80, path="/"):
+    return f"http://{at(address, port)}{path}"
+
+
+class Lab:
+    """The network, without limpet in it."""
+
+    def __init__(self, options):
+        self.options = options
+        self.family = options.family
+        self.addresses = V6 if options.family == "v6" else V4
+        self.client = netns.Host("client")
+        self.node = netns.Host("node", forward=True)
+        self.pods = {pod: netns.Host(pod) for pod in PODS}
+        self.folders = {}
+        self._cable()
+        if options.conntrack == "on":
+            self._firewall()
+        self.clients = programs.Clients(self.client, options.clients)
+
+    def _cable(self):
+        netns.link(self.client, self.node)
+        for pod in self.pods.values():
+            netns.link(pod, self.node)
+        self._address(V4, "default")
+        self._address(V6, "::/0")
+
+    def _address(self, plan, default):
+        def assign(host, address, opposite):
+            nodad = " nodad" if ":" in address else ""
+            host.ip(f"addr add {_with_length(address)} dev {opposite.name}{nodad}")
+
+        assign(self.client, plan.client, self.node)
+        assign(self.node, plan.node, self.client)
+        self.client.ip(f"route add {default} via {plan.node}")
+        self.client.own_prefix(plan.many)
+        self.node.ip(f"route add {default} via {plan.client}")
+        for name, pod in self.pods.items():
+            assign(pod, plan.pods[name], self.node)
+            assign(self.node, plan.gateways[name], pod)
+            pod.ip(f"route add {default} via {plan.gateways[name]}")
+
+    def _firewall(self):
+        for plan, iptables in ((V4, "iptables"), (V6, "ip6tables")):
+            networks = (plan.client_network, plan.many)
+            between = [pair for net in networks for pair in ((net, plan.pod_networks), (plan.pod_networks, net))]
+            rules = ["-P FORWARD DROP",
+                     "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
+                     "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+                     f"-A FORWARD -s {plan.pod_networks} -d {plan.pod_networks} -j ACCEPT",
+                     *(f"-A FORWARD -s {source} -d {target} -j ACCEPT" for source, target in between),
+                     "-A INPUT -m conntrack --ctstate INVALID -j DROP"]
+            for rule in rules:
+                self.node.run(iptables, "-w", *rule.split())
+
+    # ----------------------------------------------------------------------------------------------------------- servers
+
+    def serve_http(self, pods=PODS):
+        for pod in pods:
+            self.folders[pod] = programs.http_server(self.pods[pod], pod, ports=(HTTP_PORT,))
+
+    def serve_dns(self, pods=PODS):
+        for pod in pods:
+            programs.dns_server(self.pods[pod], pod)
+
+    def local_clients(self):
+        """Processes on the node need a route to the VIPs; the packets are re-routed once they are rewritten."""
+        plan = self.addresses
+        self.node.ip(f"route add {plan.vips} dev lo src {plan.node}")
+
+    # ------------------------------------------------------------------------------------------------------------ limpet
+
+    def config(self, **changes):
+        """limpet's configuration for this network; keyword arguments replace top-level keys."""
+        plan = self.addresses
+        return {
+            "node": {"name": "node", "nodeIP": plan.node, "podCIDRs": [plan.pod_networks],
+                     "detectLocal": {"mode": "ClusterCIDR"}},
+            "queues": {"first": 0, "count": 2},
+            "stop": "remove",
+            "tables": {"flows": 20000, "affinity": 20000},
+            "services": self._services(),
+            **changes,
+        }
+
+    def _services(self):
+        plan = self.addresses
+        affinity = {"sessionAffinity": {"clientIP": {"timeoutSeconds": 10800}}}
+
+        def service(name, address, pods=PODS, port=80, target=HTTP_PORT, protocol="TCP", **more):
+            endpoints = [{"address": plan.pods[pod], "port": target, "nodeName": "node"} for pod in pods]
+            return {"name": name, "clusterIP": address, "port": port, "protocol": protocol, "endpoints": endpoints, **more}
+
+        return [
+            service("test/vip:http", plan.vip, nodePort=NODE_PORT, **affinity),
+            service("test/local:http", plan.local, nodePort=LOCAL_NODE_PORT, externalTrafficPolicy="Local", **affinity),
+            service("test/plain:http", plan.plain),
+            service("test/self:http", plan.self, pods=("pod-a",)),
+            service("test/dns:dns", plan.vip, port=53, target=53, protocol="UDP"),
+            service("test/empty:http", plan.empty, pods=()),
+        ]
+
+    def limpet(self, *options, **changes):
+        return programs.Limpet(self.node, self.options.limpet, self.config(**changes), *options)
+
+
+def main(build):
+    """Enter private namespaces, let `build(lab)` prepare the network, run the calling script's tests.
+
+    The lab is `lab.current` from then on. Exit code 0 passed, 1 failed, 77 nothing could be run.
+    """
+    global current
+    options = _command_line()
+    netns.enter(options.mode)
+    current = Lab(options)
+    build(current)
+    ended = unittest.main(module="__main__", argv=[sys.argv[0], "-v", *options.tests], exit=False).result
+    if not ended.wasSuccessful():
+        sys.exit(1)
+    if len(ended.skipped) == ended.testsRun:
+        netns.skip("; ".join(sorted({reason for _, reason in ended.skipped})))
+    sys.exit(0)
+
+
+def _command_line():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limpet", required=True)
+    parser.add_argument("--clients", required=True)
+    parser.add_argument("--family", choices=("v4", "v6"), default="v4")
+    parser.add_argument("--conntrack", choices=("on", "off"), default="off")
+    parser.add_argument("--mode", choices=("root", "rootless", "auto"), default="auto")
+    parser.add_argument("tests", nargs="*", help="names of tests, e.g. Http.test_vip (default: all)")
+    options = parser.parse_args()
+    for program in (options.limpet, options.clients):
+        if not pathlib.Path(program).is_file():
+            sys.exit(f"{program}: not built")
+    return options
