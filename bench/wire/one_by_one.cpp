@@ -27,14 +27,14 @@ using limpet::bench::check;
 
 constexpr std::uint32_t kCopyRange = 0xffff;
 constexpr std::uint32_t kQueueLength = 8192;
-constexpr int kSocketBuffer = 32 << 20;
+constexpr int kReceiveBuffer = 32 << 20;
+constexpr int kSendBuffer = 4 << 20;
 constexpr std::size_t kMessageSize = 0xffff + 4096;  // the longest payload, and the attributes around it
 
 using Buffer = std::array<char, kMessageSize>;
 using Socket = std::unique_ptr<mnl_socket, decltype(&mnl_socket_close)>;
 
-void enlarge(int fd, int forced, int unforced) {
-  const int size = kSocketBuffer;
+void enlarge(int fd, int size, int forced, int unforced) {
   if (::setsockopt(fd, SOL_SOCKET, forced, &size, sizeof size) == 0) return;
   check(::setsockopt(fd, SOL_SOCKET, unforced, &size, sizeof size), "socket buffer");  // capped at net.core.*mem_max
 }
@@ -43,8 +43,8 @@ Socket open_socket() {
   Socket socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC), &mnl_socket_close);
   if (!socket) check(-1, "mnl_socket_open");
   check(mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID), "mnl_socket_bind");
-  enlarge(mnl_socket_get_fd(socket.get()), SO_RCVBUFFORCE, SO_RCVBUF);
-  enlarge(mnl_socket_get_fd(socket.get()), SO_SNDBUFFORCE, SO_SNDBUF);
+  enlarge(mnl_socket_get_fd(socket.get()), kReceiveBuffer, SO_RCVBUFFORCE, SO_RCVBUF);
+  enlarge(mnl_socket_get_fd(socket.get()), kSendBuffer, SO_SNDBUFFORCE, SO_SNDBUF);
   const int on = 1;
   check(mnl_socket_setsockopt(socket.get(), NETLINK_NO_ENOBUFS, const_cast<int*>(&on), sizeof on),
         "NETLINK_NO_ENOBUFS");
