@@ -1,15 +1,16 @@
 // nat.h: rewrite the addresses and ports of one packet.
 //
-// Mirrors what nf_nat does to headers (Linux net/netfilter/nf_nat_proto.c): addresses, ports, the IPv4 header checksum and the
-// transport checksum change, nothing else. Two ways to keep the transport checksum right, and the kernel says which one
-// applies (reference: Linux nfnetlink_queue, NFQA_SKB_INFO):
+// Mirrors what nf_nat does to headers (Linux net/netfilter/nf_nat_proto.c): addresses, ports, the IPv4 header checksum
+// and the transport checksum change, nothing else. Two ways to keep the transport checksum right, and the kernel says
+// which one applies (reference: Linux nfnetlink_queue, NFQA_SKB_INFO):
 //
 //   incremental   the field holds a complete checksum: update it by the changed words (RFC 1624). A wrong checksum
-//                 stays wrong, so corruption is never hidden. UDP over IPv4 without a checksum (0) stays without
+//                 stays wrong, so corruption is never hidden. UDP without a checksum (0) stays without: legal over
+//                 IPv4, over IPv6 only for some tunnels (RFC 6935), and as nf_nat does it, not ours to judge
 //   full          NFQA_SKB_CSUMNOTREADY: the field holds the pseudo-header's sum only, left for a device to complete.
 //                 A packet written back from userspace will not be completed, so the whole sum is computed
 //
-// In place; no allocation; never throws.
+// In place; no allocation; never throws. Incremental costs the same for every packet, full is O(packet).
 #pragma once
 
 #include "conntrack/net/packet.h"

@@ -6,9 +6,15 @@
 //                                                      ^ l4_offset
 //
 // IPv4 (RFC 791) with options, IPv6 (RFC 8200) with at most kMaxExtensionHeaders extension headers; TCP (RFC 9293)
-// and UDP (RFC 768). Other transports parse as unsupported_protocol. A fragment of a larger datagram (offset > 0 or more
-// fragments to come) is refused: the kernel defragments before raw PREROUTING wherever it can, and half of a datagram must
-// never be translated alone.
+// and UDP (RFC 768). Other transports parse as unsupported_protocol. A fragment of a larger datagram (offset > 0 or
+// more fragments to come) is refused: the kernel defragments before raw PREROUTING wherever it can, and half of a
+// datagram must never be translated alone. An atomic fragment (IPv6, offset 0 and none to come: RFC 6946) is whole and
+// is read. A routing header with segments left is refused too: the checksum then covers a destination that is not in
+// the IPv6 header.
+//
+// Lengths: a UDP length below that of the IP payload is legal, what lies beyond it is not part of the datagram. In GSO
+// and GRO super-packets Linux states the length of the whole (udp_send_skb, udp_gro_complete), so they need no
+// exception. An IP length of 0 (IPv6 jumbogram, BIG TCP) is truncated: such a packet does not fit in a queue message.
 // Bytes beyond the IP total length (link-layer padding) are cut off the view. Pure; never throws; no allocation.
 #pragma once
 
@@ -27,7 +33,7 @@ enum class ParseError : std::uint8_t {
   bad_version,           // neither 4 nor 6
   bad_header_length,     // IPv4 IHL < 5, TCP data offset < 5, UDP length < 8
   fragment,              // part of a larger datagram
-  extension_chain,       // IPv6 extension headers: more than kMaxExtensionHeaders
+  extension_chain,       // IPv6 extension headers: more than kMaxExtensionHeaders, or a source route not yet travelled
   unsupported_protocol,  // neither TCP nor UDP
 };
 inline constexpr std::size_t kParseErrors = 7;
@@ -45,11 +51,11 @@ struct TcpFlags {
 };
 
 struct PacketView {
-  std::span<std::byte> bytes;    // the packet, IP header first, exactly as long as the IP header says
-  std::size_t l4_offset = 0;     // of the transport header
-  Tuple tuple;                   // protocol, addresses and ports as they stand in the packet
-  std::uint8_t ttl = 0;          // TTL or hop limit
-  TcpFlags tcp_flags;            // TCP only; the rest too
+  std::span<std::byte> bytes;  // the packet, IP header first, exactly as long as the IP header says
+  std::size_t l4_offset = 0;   // of the transport header
+  Tuple tuple;                 // protocol, addresses and ports as they stand in the packet
+  std::uint8_t ttl = 0;        // TTL or hop limit
+  TcpFlags tcp_flags;          // TCP only; the rest too
   std::uint32_t tcp_sequence = 0;
   std::uint32_t tcp_acknowledgement = 0;
   std::uint32_t tcp_payload = 0;  // bytes after the TCP header
