@@ -1,8 +1,9 @@
 // rng.h: random numbers for the packet path.
 //
-//   Rng       xoshiro256** (Blackman and Vigna, 2018): 4 words of state, sub-nanosecond, one per worker; seeded by splitmix64.
-//             Reproducible from its seed on every platform. Not for secrets
-//   uniform   an unbiased number below n by Lemire's multiply and reject (2019): one multiplication, almost never a division
+//   Rng       xoshiro256** (Blackman and Vigna, 2018): 4 words of state, sub-nanosecond, one per worker; seeded by
+//             splitmix64. Reproducible from its seed on every platform. Not for secrets
+//   uniform   an unbiased number below n by Lemire's multiply and reject (2019): one multiplication, almost never a
+//             division
 #pragma once
 
 #include <array>
@@ -22,6 +23,9 @@ class Rng {
       word = z ^ (z >> 31);
     }
   }
+
+  /// Goes on from a state, at least one word of which is not 0.
+  explicit constexpr Rng(const std::array<std::uint64_t, 4>& state) noexcept : state_(state) {}
 
   constexpr std::uint64_t operator()() noexcept {
     const std::uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
