@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -128,9 +129,18 @@ def _furnish():
     run("ip", "link", "set", "lo", "up")
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+
+
+def _enter_netns(file):
+    """Move this thread into a network namespace."""
+    if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "cannot enter a network namespace")
+
+
 def _mount(kind, target, options):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(kind.encode(), os.fsencode(target), kind.encode(), 0, options.encode()) != 0:
+    if LIBC.mount(kind.encode(), os.fsencode(target), kind.encode(), 0, options.encode()) != 0:
         raise OSError(ctypes.get_errno(), f"cannot mount a {kind} on {target}")
 
 
@@ -171,6 +181,7 @@ class Host:
     def __init__(self, name, forward=False):
         require_private()
         self.name = name
+        self._programs = []  # kept, so that what runs in the background is not taken for forgotten
         run("ip", "netns", "add", name)
         self.ip("link set lo up")
         # No duplicate address detection: addresses must be usable at once, and there are no duplicates here.
@@ -189,7 +200,18 @@ class Host:
     def popen(self, *argv, **options):
         """Start a program in the background. It is killed with the namespaces at the latest."""
         options = {"stdin": subprocess.DEVNULL, **options}
-        return subprocess.Popen(self.command(*argv), **options)
+        program = subprocess.Popen(self.command(*argv), **options)
+        self._programs.append(program)
+        return program
+
+    def socket(self, *kind):
+        """A socket of this host: a socket stays in the namespace that it was created in."""
+        with open("/proc/self/ns/net") as here, open(f"/run/netns/{self.name}") as there:
+            _enter_netns(there)
+            try:
+                return socket.socket(*kind)
+            finally:
+                _enter_netns(here)
 
     def ip(self, words):
         """`ip` with these words; IPv6 is understood from a colon among them."""

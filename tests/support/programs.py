@@ -35,10 +35,11 @@ def _listening(host, port, protocol="t"):
 # -------------------------------------------------------------------------------------------------------------- servers
 
 NGINX = """
+user root;
 master_process off;
 daemon off;
 pid {folder}/pid;
-error_log stderr error;
+error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;
@@ -75,6 +76,7 @@ server:
   pidfile: ""
   directory: "{folder}"
   use-syslog: no
+  logfile: "{folder}/log"
   verbosity: 0
   num-threads: 1
   do-daemonize: no
@@ -143,12 +145,13 @@ class Limpet:
     """`limpet run` on a host. Its log is kept in `log`, line by line."""
 
     def __init__(self, host, program, config, *options):
+        program = program if isinstance(program, list) else [program]
         path = _folder("limpet") / "limpet.yaml"
         # JSON is YAML: the configuration needs no YAML library here.
         path.write_text(config if isinstance(config, str) else json.dumps(config, indent=2))
         self.host = host
         self.log = []
-        self.process = host.popen(program, "run", "-c", path, *options, stdout=subprocess.DEVNULL,
+        self.process = host.popen(*program, "run", "-c", path, *options, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.PIPE, text=True, errors="replace")
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -177,6 +180,10 @@ class Limpet:
         wait_until(ready, seconds, f"limpet is ready; it says:\n{self.text()}")
         return self
 
+    def counter(self, name):
+        """One counter now: the sum of those whose last name this is, 0 if there is none."""
+        return sum(value for path, value in self.counters().items() if path.rsplit(".", 1)[-1] == name)
+
     def counters(self):
         """All counters now, as {"group.name": number}."""
         seen = len(self.log)
@@ -196,6 +203,7 @@ class Limpet:
     def wait(self, seconds=10):
         code = self.process.wait(seconds)
         self._reader.join(5)
+        self.process.stderr.close()
         return code
 
     def kill(self):

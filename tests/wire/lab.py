@@ -13,6 +13,7 @@ own address and whose pod networks it knows. Services, in the chosen family (VIP
     self .13:80       → pod-a :8080      one endpoint: for hairpins
     dns .10:53 UDP    → pods :53
     empty .14:80      no endpoints
+    sink .15:9        → pod-a :9         TCP and UDP, for servers that a test brings itself
 
 Masquerade follows kube-proxy's table: a client outside the pod networks is hidden on a clusterIP and on a Cluster nodePort,
 not on a Local nodePort.
@@ -26,6 +27,7 @@ connections only those between the two networks: so it also proves that such fir
 import argparse
 import dataclasses
 import pathlib
+import socket
 import sys
 import unittest
 
@@ -56,6 +58,7 @@ class Addresses:
     plain: str
     self: str
     empty: str
+    sink: str
     pod_networks: str
     vips: str
     client_network: str
@@ -66,13 +69,13 @@ V4 = Addresses(
     pods={pod: f"10.2.{n}.2" for n, pod in enumerate(PODS, 1)},
     gateways={pod: f"10.2.{n}.1" for n, pod in enumerate(PODS, 1)},
     pod_networks="10.2.0.0/16", vips="10.96.0.0/24",
-    vip="10.96.0.10", local="10.96.0.11", plain="10.96.0.12", self="10.96.0.13", empty="10.96.0.14")
+    vip="10.96.0.10", local="10.96.0.11", plain="10.96.0.12", self="10.96.0.13", empty="10.96.0.14", sink="10.96.0.15")
 V6 = Addresses(
     client="fd01::2", node="fd01::1", client_network="fd01::/64", many="fd98::/64",
     pods={pod: f"fd02:{n}::2" for n, pod in enumerate(PODS, 1)},
     gateways={pod: f"fd02:{n}::1" for n, pod in enumerate(PODS, 1)},
     pod_networks="fd02::/16", vips="fd96::/120",
-    vip="fd96::a", local="fd96::b", plain="fd96::c", self="fd96::d", empty="fd96::e")
+    vip="fd96::a", local="fd96::b", plain="fd96::c", self="fd96::d", empty="fd96::e", sink="fd96::f")
 
 
 def _with_length(address):
@@ -145,6 +148,18 @@ class Lab:
         for pod in pods:
             self.folders[pod] = programs.http_server(self.pods[pod], pod, ports=(HTTP_PORT,))
 
+    def sink(self, kind):
+        """A bound server socket of pod-a, behind the service `sink`. Kind: socket.SOCK_STREAM or SOCK_DGRAM."""
+        server = self.pods["pod-a"].socket(self.socket_family, kind)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((self.addresses.pods["pod-a"], 9))
+        server.settimeout(10)
+        return server
+
+    @property
+    def socket_family(self):
+        return socket.AF_INET6 if self.family == "v6" else socket.AF_INET
+
     def serve_dns(self, pods=PODS):
         for pod in pods:
             programs.dns_server(self.pods[pod], pod)
@@ -184,6 +199,8 @@ class Lab:
             service("test/self:http", plan.self, pods=("pod-a",)),
             service("test/dns:dns", plan.vip, port=53, target=53, protocol="UDP"),
             service("test/empty:http", plan.empty, pods=()),
+            service("test/sink:tcp", plan.sink, pods=("pod-a",), port=9, target=9),
+            service("test/sink:udp", plan.sink, pods=("pod-a",), port=9, target=9, protocol="UDP"),
         ]
 
     def limpet(self, *options, **changes):
