@@ -42,8 +42,7 @@ class Address {
     Address address;
     address.family_ = family;
     if (family == Family::v4) {
-      // All 16 bytes in one store: a 16-byte load cannot be forwarded from narrower stores and would wait for the
-      // cache.
+      // All 16 bytes in one store: a 16-byte load cannot be forwarded from narrower ones and would stall.
       using Lanes [[gnu::vector_size(16)]] = std::uint32_t;
       std::uint32_t word;
       std::memcpy(&word, bytes, sizeof word);
