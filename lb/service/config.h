@@ -1,11 +1,10 @@
 // config.h: the whole of limpet.yaml, as values. Read and validated by config_reader.h; every default stands here.
 //
-// Key names, units and defaults are those of the README's configuration section. A Config that exists is valid: the reader
-// hands it out only without errors.
+// Key names, units and defaults are those of the README's configuration section. A Config that exists is valid: the
+// reader hands it out only without errors.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,14 +31,14 @@ struct LocalDetector {
 };
 
 struct NodeConfig {
-  std::string name;                        // default: the host name
-  std::optional<net::Address> node_ip;     // default: the default route's source
-  std::vector<net::Address> addresses;     // empty: the machine's, followed live
+  std::string name;                     // default: the host name
+  std::optional<net::Address> node_ip;  // default: the default route's source
+  std::vector<net::Address> addresses;  // empty: the machine's, followed live
   std::string zone;
   std::vector<net::Prefix> pod_cidrs;
   LocalDetector detect_local;
   bool masquerade_all = false;
-  bool node_port_primary_only = false;     // nodePortAddresses: primary
+  bool node_port_primary_only = false;           // nodePortAddresses: primary
   std::vector<net::Prefix> node_port_addresses;  // empty: every address
   bool localhost_node_ports = false;
 };

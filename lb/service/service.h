@@ -1,11 +1,12 @@
 // service.h: one service port and its endpoints, as the configuration states them. Plain values.
 //
-// In Kubernetes' words: a Service's port together with the EndpointSlice entries that serve it. Two ports of one Service are two
-// of these, with affinities of their own (as kube-proxy keeps them).
+// In Kubernetes' words: a Service's port together with the EndpointSlice entries that serve it. Two ports of one
+// Service are two of these, with affinities of their own (as kube-proxy keeps them).
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,5 +42,12 @@ struct Service {
     return endpoints.empty() ? net::Family::v4 : endpoints.front().at.address.family();
   }
 };
+
+/// Endpoints of all services together: the slots that they need.
+inline std::uint32_t count_endpoints(std::span<const Service> services) noexcept {
+  std::size_t count = 0;
+  for (const Service& service : services) count += service.endpoints.size();
+  return static_cast<std::uint32_t>(count);
+}
 
 }  // namespace limpet::service

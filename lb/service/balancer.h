@@ -1,0 +1,43 @@
+// balancer.h: the Decider of declared services: match, remember, choose.
+//
+//   Snapshot::match ──▶ reject, drop, none: done
+//                   ──▶ dnat: a set of endpoints ── no affinity ──▶ weighted random choice
+//                                                ── affinity    ──▶ AffinityTable::get_or_assign, one critical section
+//
+// Affinity: one entry per (service port, client), shared by the clusterIP and the nodePort, honoured only while its
+// endpoint is in the set that this connection chooses from, sliding with every new connection. A client that comes by
+// two doors with different sets is moved when its endpoint is not in the narrower one (kube-proxy may hold two
+// entries). A packet from the middle of a connection (known_clients_only) reads the table and changes nothing.
+//
+// decide() is O(1) in services and endpoints and allocates nothing but a new affinity entry. Any number of threads.
+#pragma once
+
+#include <memory>
+
+#include "lb/affinity/affinity_table.h"
+#include "lb/datapath/decider.h"
+#include "lb/service/snapshot.h"
+
+namespace limpet::service {
+
+class Balancer final : public datapath::Decider {
+ public:
+  /// `slots` are those that the snapshot's ids are in force in. Both references outlive the Balancer.
+  Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const Snapshot> snapshot,
+           affinity::AffinityTable& affinity) noexcept;
+
+  datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                            pick::Rng& rng) override;
+  void confirm(net::Address client, std::uint32_t affinity_scope, datapath::EndpointId endpoint) override;
+
+  const Snapshot& snapshot() const noexcept { return *snapshot_; }
+
+ private:
+  datapath::Decision assign(const Match& match, const net::Address& client, flow::Instant now, pick::Rng& rng);
+  datapath::Decision recall(const Match& match, const net::Address& client, flow::Instant now) const;
+
+  std::shared_ptr<const Snapshot> snapshot_;
+  affinity::AffinityTable& affinity_;
+};
+
+}  // namespace limpet::service

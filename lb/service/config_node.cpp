@@ -1,0 +1,93 @@
+#include "lb/service/config_parts.h"
+
+namespace limpet::service {
+namespace {
+
+using Mode = LocalDetector::Mode;
+
+const format::Choice<Mode> kModes{{"ClusterCIDR", Mode::cluster_cidr},
+                                  {"NodeCIDR", Mode::node_cidr},
+                                  {"BridgeInterface", Mode::bridge_interface},
+                                  {"InterfaceNamePrefix", Mode::interface_name_prefix},
+                                  {"None", Mode::none}};
+
+bool by_cidr(Mode mode) {
+  return mode == Mode::cluster_cidr || mode == Mode::node_cidr;
+}
+
+/// The interface that `mode` is about: its key must be there, and only there.
+void read_interface(Fields& detector, std::string_view key, Mode mode, LocalDetector& out) {
+  const format::Text name{"the name of an interface, as in cbr0"};
+  std::string interface;
+  if (out.mode == mode) {
+    if (detector.read_required(key, name, interface)) out.interface = interface;
+  } else if (detector.read(key, name, interface)) {
+    detector.error(key, std::string(key) + " does not belong to this mode; remove it or change the mode");
+  }
+}
+
+void read_detector(Fields& node, NodeConfig& config) {
+  LocalDetector& out = config.detect_local;
+  if (!config.pod_cidrs.empty()) out.mode = Mode::cluster_cidr;
+  node.section("detectLocal", [&](Fields& detector) {
+    detector.read_required("mode", kModes, out.mode);
+    read_interface(detector, "bridgeInterface", Mode::bridge_interface, out);
+    read_interface(detector, "interfaceNamePrefix", Mode::interface_name_prefix, out);
+    if (by_cidr(out.mode) && config.pod_cidrs.empty()) {
+      detector.warning("mode", "this mode recognises pods by podCIDRs, and there are none: no source counts as a pod");
+    }
+  });
+  if (by_cidr(out.mode)) out.cidrs = config.pod_cidrs;
+  if (by_cidr(out.mode) && out.cidrs.empty()) out.mode = Mode::none;
+}
+
+/// A list of CIDRs, or the word `primary`, alone or as the only element.
+void read_node_port_addresses(Fields& node, NodeConfig& config) {
+  constexpr std::string_view kKey = "nodePortAddresses";
+  const YAML::Node value = node.find(kKey);
+  if (!value.IsDefined()) return;
+  const auto is_primary = [](const YAML::Node& word) { return word.IsScalar() && word.Scalar() == "primary"; };
+  if (is_primary(value) || (value.IsSequence() && value.size() == 1 && is_primary(value[0]))) {
+    config.node_port_primary_only = true;
+  } else if (value.IsScalar()) {
+    node.error(kKey, "nodePortAddresses: cannot use '" + value.Scalar() + "'; write a list of CIDRs, or primary");
+  } else {
+    node.read_list(kKey, format::Cidr{}, config.node_port_addresses);
+  }
+}
+
+void read_later_keys(Fields& node, NodeConfig& config) {
+  if (node.read("zone", format::Text{"a zone's name"}, config.zone)) {
+    warn_without_effect(node, "zone", "only the hints of Kubernetes EndpointSlices ask for it");
+  }
+  if (node.read("localhostNodePorts", format::Flag{}, config.localhost_node_ports) && config.localhost_node_ports) {
+    node.warning("localhostNodePorts",
+                 "nodePorts on 127.0.0.1 are decided and explained, but this version does not set route_localnet");
+  }
+  std::vector<net::Prefix> service_cidrs;
+  if (node.read_list("serviceCIDRs", format::Cidr{}, service_cidrs) && !service_cidrs.empty()) {
+    warn_without_effect(node, "serviceCIDRs", "only compat: nftables asks for it");
+  }
+  bool nftables = false;
+  const format::Choice<bool> modes{{"iptables", false}, {"nftables", true}};
+  if (node.read("compat", modes, nftables) && nftables) {
+    node.warning("compat", "this version decides as kube-proxy's iptables mode does, whatever compat says");
+  }
+}
+
+}  // namespace
+
+void read_node(Fields& top, NodeConfig& config) {
+  top.section("node", [&](Fields& node) {
+    node.read("name", format::Text{"the node's name in Kubernetes"}, config.name);
+    node.read("nodeIP", format::UnicastAddress{}, config.node_ip);
+    node.read_list("addresses", format::Address{}, config.addresses);
+    node.read_list("podCIDRs", format::Cidr{}, config.pod_cidrs);
+    node.read("masqueradeAll", format::Flag{}, config.masquerade_all);
+    read_detector(node, config);
+    read_node_port_addresses(node, config);
+    read_later_keys(node, config);
+  });
+}
+
+}  // namespace limpet::service

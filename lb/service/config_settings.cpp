@@ -1,0 +1,123 @@
+#include <algorithm>
+
+#include "lb/service/config_parts.h"
+
+namespace limpet::service {
+namespace {
+
+constexpr format::Number kQueue{0, 65535};
+constexpr format::Number kCount{1, 65535};
+constexpr format::Number kQueueLength{1, 0xffffffff};
+constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
+constexpr format::Number kTableSize{1, 1U << 31};
+
+void read_queues(Fields& top, Config& config) {
+  top.section("queues", [&](Fields& queues) {
+    std::uint32_t count = config.queues.count;
+    queues.read("first", kQueue, config.queues.first);
+    queues.read("count", kCount, count);
+    queues.read("maxLength", kQueueLength, config.queues.max_length);
+    queues.read("batch", kBatch, config.queues.batch);
+    if (config.queues.first + count > 65536) {
+      queues.error("count", "queues " + std::to_string(config.queues.first) + " to " +
+                                std::to_string(config.queues.first + count - 1) +
+                                " do not exist; the last one is 65535");
+    } else {
+      config.queues.count = static_cast<std::uint16_t>(count);
+    }
+  });
+}
+
+void read_divert(Fields& top, Config& config) {
+  const format::Choice<RuleBackend> backends({{"auto", RuleBackend::automatic},
+                                              {"iptables", RuleBackend::iptables},
+                                              {"iptables-nft", RuleBackend::iptables_nft},
+                                              {"iptables-legacy", RuleBackend::iptables_legacy}},
+                                             "nft");
+  top.section("divert", [&](Fields& divert) {
+    divert.read("backend", backends, config.backend);
+    bool direct = false;
+    if (divert.read("direct", format::Flag{}, direct) && direct) {
+      warn_without_effect(divert, "direct", "connections made directly to endpoints are not watched");
+    }
+  });
+}
+
+void read_masquerade_ports(Fields& top, Config& config) {
+  constexpr std::string_view kKey = "masqueradePorts";
+  if (!top.read_list(kKey, format::Ports{}, config.masquerade_ports)) return;
+  if (config.masquerade_ports.empty()) {
+    top.error(kKey, "masqueradePorts holds no range; write at least one, as in [1024-29999]");
+    return;
+  }
+  std::vector<PortRange> sorted = config.masquerade_ports;
+  std::sort(sorted.begin(), sorted.end());
+  for (std::size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i].first > sorted[i - 1].last) continue;
+    top.error(kKey, "port " + std::to_string(sorted[i].first) + " is in two ranges; make the ranges disjoint");
+  }
+}
+
+void read_choices(Fields& top, Config& config) {
+  bool rewrite = true;
+  top.read("datapath", format::Choice<bool>({{"rewrite", true}}, "offload, route"), rewrite);
+  top.read("midstream",
+           format::Choice<Midstream>{
+               {"affinity", Midstream::affinity}, {"pick", Midstream::pick}, {"drop", Midstream::drop}},
+           config.midstream);
+  const format::Choice<RejectWith> answers{{"icmp", RejectWith::icmp}, {"tcp-reset", RejectWith::tcp_reset}};
+  if (top.read("rejectWith", answers, config.reject_with) && config.reject_with == RejectWith::tcp_reset) {
+    warn_without_effect(top, "rejectWith", "rejected connections are dropped and counted");
+  }
+  top.read("onDeath", format::Choice<OnDeath>{{"hold", OnDeath::hold}, {"bypass", OnDeath::bypass}}, config.on_death);
+  top.read("stop", format::Choice<OnStop>{{"keep", OnStop::keep}, {"remove", OnStop::remove}}, config.on_stop);
+}
+
+void read_timeouts(Fields& top, Config& config) {
+  top.section("timeouts", [&](Fields& timeouts) {
+    for (const flow::Timeouts::Field& field : flow::Timeouts::fields()) {
+      timeouts.read(field.name, format::Seconds{}, config.timeouts.*field.member);
+    }
+  });
+}
+
+/// Features of later versions: their keys are checked as far as they can be.
+void read_later_sections(Fields& top) {
+  const format::Text file{"the path of a file"};
+  top.section("state", [&](Fields& state) {
+    std::string path;
+    if (state.read("path", format::Text{"auto, none, or the path of a file"}, path) && path != "none") {
+      warn_without_effect(state, "path", "the tables live in memory and end with the process");
+    }
+  });
+  top.section("kubernetes", [&](Fields& kubernetes) {
+    std::vector<std::string> files;
+    if (kubernetes.read_list("files", file, files)) {
+      warn_without_effect(kubernetes, "files", "only native services are balanced");
+    }
+  });
+  top.section("rules", [&](Fields& rules) {
+    std::string path;
+    if (rules.read_required("file", file, path)) {
+      warn_without_effect(rules, "file", "iptables programs are not run");
+    }
+  });
+}
+
+}  // namespace
+
+void read_settings(Fields& top, Config& config) {
+  read_choices(top, config);
+  read_queues(top, config);
+  top.section("marks", [&](Fields& marks) { marks.read("mask", format::Mark{}, config.mark_mask); });
+  read_divert(top, config);
+  read_masquerade_ports(top, config);
+  top.section("tables", [&](Fields& tables) {
+    tables.read("flows", kTableSize, config.tables.flows);
+    tables.read("affinity", kTableSize, config.tables.affinity);
+  });
+  read_timeouts(top, config);
+  read_later_sections(top);
+}
+
+}  // namespace limpet::service

@@ -1,0 +1,71 @@
+// service_port.h: one service port, ready to be served. Immutable.
+//
+//   endpoints   [ e0 e1 e2 e3 … ]      as configured; an index names one from here on
+//   sets        cluster  {e0 e1 e2 e3}  every endpoint of positive weight      + alias table
+//               local    {e0 e2}        those of them on this node             + alias table
+//   by id       EndpointId → index, and from there in O(1) whether it is in a set: what affinity asks
+//
+// Each is built from its own Service and knows no other: one service can be replaced in a snapshot without its
+// neighbours. A weight of 0 takes an endpoint out of both sets; flows that it has go on.
+// pick and find are O(1); build is O(endpoints). Any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "lb/datapath/endpoint_slots.h"
+#include "lb/pick/alias.h"
+#include "lb/pick/rng.h"
+#include "lb/service/identities.h"
+#include "lb/service/service.h"
+
+namespace limpet::service {
+
+/// Which endpoints a connection may choose from (KUBE-SVC and KUBE-SVL in kube-proxy's rules).
+enum class Set : std::uint8_t { cluster, local };
+
+class ServicePort {
+ public:
+  /// `node_name` decides which endpoints are local; an endpoint without a node is remote.
+  ServicePort(Service service, ServiceIds ids, std::string_view node_name);
+
+  const Service& service() const noexcept { return service_; }
+  std::uint32_t affinity_scope() const noexcept { return ids_.affinity_scope; }
+  datapath::EndpointId id(std::uint32_t index) const noexcept { return ids_.endpoints[index]; }
+  const net::AddressPort& address(std::uint32_t index) const noexcept { return service_.endpoints[index].at; }
+
+  bool empty(Set set) const noexcept { return members(set).table.empty(); }
+  /// Index of an endpoint. Not on an empty set.
+  std::uint32_t pick(Set set, pick::Rng& rng) const noexcept {
+    const Members& from = members(set);
+    return from.indices[from.table.pick(rng)];
+  }
+  /// The index of the endpoint that `id` names, if it is in `set` and holds any weight.
+  std::optional<std::uint32_t> find(datapath::EndpointId id, Set set) const noexcept;
+
+  /// Why an endpoint is not in `set`; empty if it is.
+  std::string_view left_out(std::uint32_t index, Set set) const noexcept;
+  /// "ip:port" of every member, sorted as text (kube-proxy's rule order).
+  std::vector<std::string> candidates(Set set) const;
+
+ private:
+  struct Members {
+    std::vector<std::uint32_t> indices;  // ascending
+    pick::AliasTable table;              // over indices
+  };
+  const Members& members(Set set) const noexcept { return set == Set::local ? local_ : cluster_; }
+  Members gather(Set set) const;
+
+  Service service_;
+  ServiceIds ids_;
+  std::vector<bool> on_this_node_;                          // by index
+  std::unordered_map<std::uint32_t, std::uint32_t> by_id_;  // EndpointId::id → index
+  Members cluster_;
+  Members local_;
+};
+
+}  // namespace limpet::service

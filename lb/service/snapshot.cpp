@@ -1,0 +1,145 @@
+#include "lb/service/snapshot.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace limpet::service {
+namespace {
+
+using datapath::Action;
+using datapath::L4Address;
+using datapath::Reason;
+
+L4Address node_port_key(net::Protocol protocol, net::Family family, std::uint16_t port) {
+  static constexpr std::byte kUnspecified[16]{};
+  return {protocol, {net::Address::from_wire(family, kUnspecified), port}};
+}
+
+const ServicePort* find(const auto& dispatch, const L4Address& key) {
+  const auto found = dispatch.find(key);
+  return found == dispatch.end() ? nullptr : found->second;
+}
+
+/// The outcome once door, set and masquerade are settled.
+Match conclude(Match match) {
+  switch (match.port->service().masquerade) {
+    case MasqueradeMode::automatic:
+      break;
+    case MasqueradeMode::always:
+      match.masquerade = MasqueradeRule::mode_always;
+      break;
+    case MasqueradeMode::never:
+      match.masquerade = MasqueradeRule::mode_never;
+      break;
+  }
+  if (match.port->empty(Set::cluster)) {
+    match.action = Action::reject;
+    match.reason = Reason::no_endpoints;
+  } else if (match.port->empty(match.set)) {
+    match.action = Action::drop;
+    match.reason = Reason::no_local;
+  } else {
+    match.action = Action::dnat;
+    match.reason = Reason::picked;
+  }
+  return match;
+}
+
+template <typename T>
+void sort_unique(std::vector<T>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+}  // namespace
+
+std::size_t Snapshot::L4Hash::operator()(const L4Address& key) const noexcept {
+  const std::uint64_t rest = std::uint64_t{key.at.port} << 8 | static_cast<std::uint8_t>(key.protocol);
+  return node::AddressHash{}(key.at.address) ^ static_cast<std::size_t>(rest * 0x9e3779b97f4a7c15);
+}
+
+Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids)
+    : node_(node) {
+  ports_.reserve(services.size());
+  for (std::size_t i = 0; i < services.size(); ++i) {
+    auto port = std::make_shared<const ServicePort>(services[i], std::move(ids[i]), node_.name());
+    const Service& service = port->service();
+    if (service.cluster_ip) {
+      vips_.emplace(L4Address{service.protocol, {*service.cluster_ip, service.port}}, port.get());
+    }
+    if (service.node_port != 0) {
+      node_ports_.emplace(node_port_key(service.protocol, service.family(), service.node_port), port.get());
+    }
+    ports_.push_back(std::move(port));
+  }
+}
+
+Match Snapshot::match(const datapath::NewConnection& connection, const node::NodeView& view) const {
+  const auto& [protocol, source, destination] = connection.tuple;
+  Match match;
+  match.port = find(vips_, {protocol, destination});
+  if (match.port != nullptr) {
+    match.origin = node_.origin(connection, view);
+    return match_cluster_ip(match, connection);
+  }
+  match.port = find(node_ports_, node_port_key(protocol, destination.address.family(), destination.port));
+  if (match.port == nullptr || !node_.accepts_node_ports(destination.address, view)) return {};
+  match.origin = node_.origin(connection, view);
+  return match_node_port(match);
+}
+
+Match Snapshot::match_cluster_ip(Match match, const datapath::NewConnection& connection) const {
+  const auto& [protocol, source, destination] = connection.tuple;
+  match.door = Door::cluster_ip;
+  match.set = match.port->service().internal_policy == TrafficPolicy::local ? Set::local : Set::cluster;
+  if (node_.masquerade_all()) {
+    match.masquerade = MasqueradeRule::everything;
+  } else if (source.address == destination.address) {
+    match.masquerade = MasqueradeRule::own_vip;
+  } else if (!node_.has_detector(destination.address.family())) {
+    match.masquerade = MasqueradeRule::no_detector;
+  } else {
+    match.masquerade = match.origin == Origin::pod ? MasqueradeRule::from_pod : MasqueradeRule::not_from_pod;
+  }
+  return conclude(match);
+}
+
+Match Snapshot::match_node_port(Match match) const {
+  match.door = Door::node_port;
+  if (match.port->service().external_policy == TrafficPolicy::cluster) {
+    match.masquerade = MasqueradeRule::external_cluster;
+  } else if (match.origin == Origin::pod) {
+    match.masquerade = MasqueradeRule::from_pod;
+  } else if (match.origin == Origin::node) {
+    match.masquerade = MasqueradeRule::from_node;
+  } else {
+    match.set = Set::local;
+    match.masquerade = MasqueradeRule::local_policy;
+  }
+  return conclude(match);
+}
+
+std::vector<std::string> Snapshot::candidates(const Match& match) const {
+  return match.action == Action::dnat ? match.port->candidates(match.set) : std::vector<std::string>{};
+}
+
+datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
+  datapath::DiversionPlan plan;
+  plan.locals = node_.locals(view);
+  const std::vector<net::Address> node_port_addresses = node_.node_port_addresses(view);
+  for (const auto& port : ports_) {
+    const Service& service = port->service();
+    if (service.cluster_ip) plan.services.push_back({service.protocol, {*service.cluster_ip, service.port}});
+    for (const net::Address& address : node_port_addresses) {
+      if (service.node_port == 0 || address.family() != service.family()) continue;
+      plan.services.push_back({service.protocol, {address, service.node_port}});
+    }
+    for (const Endpoint& endpoint : service.endpoints) plan.endpoints.push_back({service.protocol, endpoint.at});
+  }
+  sort_unique(plan.services);
+  sort_unique(plan.endpoints);
+  sort_unique(plan.locals);
+  return plan;
+}
+
+}  // namespace limpet::service

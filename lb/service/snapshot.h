@@ -1,0 +1,111 @@
+// snapshot.h: everything that is balanced, as one immutable value. What would become of a connection, before any
+// choice.
+//
+//   destination ── (protocol, address, port) ──▶ ServicePort        clusterIPs, looked up first
+//               ── (protocol, family, port)  ──▶ ServicePort        nodePorts, if the address accepts them
+//               (node_rules.h) ── neither                   ──▶ none
+//
+//   destination   policy                 source    set       masquerade (automatic)
+//   clusterIP     internalTrafficPolicy  pod       policy's  no
+//                                        others    policy's  yes; without a local detector no
+//   nodePort      external… Cluster      any       cluster   yes
+//                 external… Local        pod       cluster   no       (short circuit: the cluster's own traffic)
+//                                        node      cluster   yes
+//                                        outside   local     no       (the client's address is kept)
+//
+//   masqueradeAll                  yes for every clusterIP
+//   source = destination (a VIP on this node itself)   yes: the reply must come back through the node
+//   chosen endpoint = source       yes (hairpin), known only after the choice
+//   `masquerade: always|never`     overrides them all, hairpin too
+//
+//   no endpoint at all → reject;  set empty → drop
+//
+// Source: kube-proxy's iptables mode (pkg/proxy/iptables/proxier.go, v1.34), chains KUBE-SVC, -SVL, -EXT.
+// ServicePorts are shared between snapshots; the two hash tables are a snapshot's own. match() is pure, O(1) in
+// services and endpoints, allocates nothing; any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "lb/datapath/decider.h"
+#include "lb/datapath/diversion_plan.h"
+#include "lb/node/node_view.h"
+#include "lb/service/config.h"
+#include "lb/service/identities.h"
+#include "lb/service/node_rules.h"
+#include "lb/service/service_port.h"
+
+namespace limpet::service {
+
+/// By which of a service's doors a connection came.
+enum class Door : std::uint8_t { cluster_ip, node_port };
+
+/// The rule that settles whether a connection is masqueraded.
+enum class MasqueradeRule : std::uint8_t {
+  no_detector,       // no: clusterIP, and pods cannot be told from others
+  from_pod,          // no: a pod's traffic, replies find back by themselves
+  local_policy,      // no: externalTrafficPolicy Local keeps the client's address
+  mode_never,        // no: `masquerade: never`
+  everything,        // yes: masqueradeAll
+  not_from_pod,      // yes: clusterIP from outside the pods
+  own_vip,           // yes: the source is the VIP itself
+  external_cluster,  // yes: nodePort under externalTrafficPolicy Cluster
+  from_node,         // yes: nodePort under Local, from the node itself
+  hairpin,           // yes: the chosen endpoint is the source
+  mode_always,       // yes: `masquerade: always`
+};
+constexpr bool masquerades(MasqueradeRule rule) noexcept {
+  return rule >= MasqueradeRule::everything;
+}
+
+struct Match {
+  const ServicePort* port = nullptr;  // nullptr: no service has this destination. Lives as long as the snapshot
+  Door door = Door::cluster_ip;
+  Origin origin = Origin::outside;
+  Set set = Set::cluster;
+  MasqueradeRule masquerade = MasqueradeRule::no_detector;
+  datapath::Action action = datapath::Action::none;  // dnat: an endpoint of `set` is to be chosen
+  datapath::Reason reason = datapath::Reason::not_a_service;
+
+  /// The rule once `endpoint` has been chosen for a connection from `source`.
+  MasqueradeRule masquerade_to(const net::Address& endpoint, const net::Address& source) const noexcept {
+    const bool hairpin = endpoint == source && masquerade != MasqueradeRule::mode_never;
+    return hairpin && !masquerades(masquerade) ? MasqueradeRule::hairpin : masquerade;
+  }
+};
+
+class Snapshot {
+ public:
+  /// `ids` as Identities::assign gave them for the same services. Services do not collide (the reader sees to it);
+  /// of two that do, the first is found.
+  Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids);
+
+  Match match(const datapath::NewConnection& connection, const node::NodeView& view) const;
+  /// "ip:port" of each endpoint that the choice is made from, sorted as text; empty unless the action is dnat.
+  std::vector<std::string> candidates(const Match& match) const;
+
+  datapath::DiversionPlan diversion(const node::NodeView& view) const;
+  const NodeRules& node() const noexcept { return node_; }
+  std::span<const std::shared_ptr<const ServicePort>> ports() const noexcept { return ports_; }
+
+ private:
+  /// A VIP, or a nodePort: then the address is the unspecified one of its family.
+  struct L4Hash {
+    std::size_t operator()(const datapath::L4Address& key) const noexcept;
+  };
+  using Dispatch = std::unordered_map<datapath::L4Address, const ServicePort*, L4Hash>;
+
+  Match match_cluster_ip(Match match, const datapath::NewConnection& connection) const;
+  Match match_node_port(Match match) const;
+
+  NodeRules node_;
+  std::vector<std::shared_ptr<const ServicePort>> ports_;
+  Dispatch vips_;
+  Dispatch node_ports_;
+};
+
+}  // namespace limpet::service

@@ -1,0 +1,293 @@
+// What a connection meets, before any choice. Expected values: kube-proxy's iptables mode, worked out from its chains
+// (KUBE-SERVICES, KUBE-NODEPORTS, KUBE-EXT, KUBE-SVC, KUBE-SVL; pkg/proxy/iptables/proxier.go v1.34).
+#include "lb/service/snapshot.h"
+
+#include <functional>
+#include <ostream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/service/fixture.h"
+
+namespace limpet::service {
+namespace {
+
+using datapath::Action;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr const char* kPod = "10.28.6.77";
+constexpr const char* kNode = "10.128.0.5";
+constexpr const char* kOutside = "203.0.113.7";
+constexpr const char* kVip = "10.31.240.99:80";
+constexpr const char* kNodePort = "10.128.0.5:31332";
+
+struct Case {
+  const char* name;
+  std::function<void(NodeConfig&, Service&)> arrange;
+  const char* from;
+  const char* to;
+  Action action;
+  std::size_t candidates;  // 4: every endpoint; 2: this node's
+  bool masquerade;
+};
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return info.param.name;
+}
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
+void as_it_is(NodeConfig&, Service&) {}
+void no_detector(NodeConfig& node, Service&) {
+  node.detect_local = {};
+}
+void masquerade_all(NodeConfig& node, Service&) {
+  node.masquerade_all = true;
+}
+void external_local(NodeConfig&, Service& service) {
+  service.external_policy = TrafficPolicy::local;
+}
+void internal_local(NodeConfig&, Service& service) {
+  service.internal_policy = TrafficPolicy::local;
+}
+void external_local_no_detector(NodeConfig& node, Service& service) {
+  no_detector(node, service);
+  external_local(node, service);
+}
+void external_local_masquerade_all(NodeConfig& node, Service& service) {
+  masquerade_all(node, service);
+  external_local(node, service);
+}
+void always(NodeConfig&, Service& service) {
+  service.masquerade = MasqueradeMode::always;
+}
+void never(NodeConfig&, Service& service) {
+  service.masquerade = MasqueradeMode::never;
+}
+void no_endpoints(NodeConfig&, Service& service) {
+  service.endpoints.clear();
+}
+void all_remote(NodeConfig&, Service& service) {
+  service.external_policy = service.internal_policy = TrafficPolicy::local;
+  for (Endpoint& endpoint : service.endpoints) endpoint.node_name = kOtherNode;
+}
+void all_of_weight_zero(NodeConfig&, Service& service) {
+  for (Endpoint& endpoint : service.endpoints) endpoint.weight = 0;
+}
+
+class Outcome : public testing::TestWithParam<Case> {};
+
+TEST_P(Outcome, is_kube_proxys) {
+  const Case& c = GetParam();
+  NodeConfig node = seed_node();
+  Service service = seed_service();
+  c.arrange(node, service);
+  const World world(node, {service});
+  const Match match = world.match(connection(c.from, c.to));
+  EXPECT_EQ(match.action, c.action);
+  EXPECT_EQ(world.snapshot().candidates(match).size(), c.candidates);
+  EXPECT_EQ(c.action == Action::dnat && masquerades(match.masquerade), c.masquerade);
+}
+
+const Case kMasquerade[] = {
+    {"clusterip_pod", as_it_is, kPod, kVip, Action::dnat, 4, false},
+    {"clusterip_node", as_it_is, kNode, kVip, Action::dnat, 4, true},
+    {"clusterip_outside", as_it_is, kOutside, kVip, Action::dnat, 4, true},
+    {"clusterip_no_detector_pod", no_detector, kPod, kVip, Action::dnat, 4, false},
+    {"clusterip_no_detector_node", no_detector, kNode, kVip, Action::dnat, 4, false},
+    {"clusterip_no_detector_outside", no_detector, kOutside, kVip, Action::dnat, 4, false},
+    {"clusterip_all_pod", masquerade_all, kPod, kVip, Action::dnat, 4, true},
+    {"clusterip_all_node", masquerade_all, kNode, kVip, Action::dnat, 4, true},
+    {"clusterip_all_outside", masquerade_all, kOutside, kVip, Action::dnat, 4, true},
+    {"clusterip_own_vip_no_detector", no_detector, "10.31.240.99", kVip, Action::dnat, 4, true},
+    {"nodeport_cluster_pod", as_it_is, kPod, kNodePort, Action::dnat, 4, true},
+    {"nodeport_cluster_node", as_it_is, kNode, kNodePort, Action::dnat, 4, true},
+    {"nodeport_cluster_outside", as_it_is, kOutside, kNodePort, Action::dnat, 4, true},
+    {"nodeport_local_pod", external_local, kPod, kNodePort, Action::dnat, 4, false},
+    {"nodeport_local_node", external_local, kNode, kNodePort, Action::dnat, 4, true},
+    {"nodeport_local_outside", external_local, kOutside, kNodePort, Action::dnat, 2, false},
+    {"nodeport_local_no_detector_pod", external_local_no_detector, kPod, kNodePort, Action::dnat, 2, false},
+    {"nodeport_local_no_detector_node", external_local_no_detector, kNode, kNodePort, Action::dnat, 4, true},
+    {"nodeport_local_no_detector_outside", external_local_no_detector, kOutside, kNodePort, Action::dnat, 2, false},
+    // masqueradeAll is a rule of the clusterIP's chain only.
+    {"nodeport_local_all_pod", external_local_masquerade_all, kPod, kNodePort, Action::dnat, 4, false},
+    {"nodeport_local_all_outside", external_local_masquerade_all, kOutside, kNodePort, Action::dnat, 2, false},
+    // An address of the node inside podCIDRs meets the pods' rule, which stands first.
+    {"nodeport_local_bridge_address", external_local, "10.28.8.1", kNodePort, Action::dnat, 4, false},
+    {"always_pod", always, kPod, kVip, Action::dnat, 4, true},
+    {"never_outside", never, kOutside, kVip, Action::dnat, 4, false},
+    {"never_nodeport", never, kOutside, kNodePort, Action::dnat, 4, false},
+};
+INSTANTIATE_TEST_SUITE_P(masquerade, Outcome, testing::ValuesIn(kMasquerade), case_name);
+
+const Case kPolicy[] = {
+    {"internal_local", internal_local, kPod, kVip, Action::dnat, 2, false},
+    {"internal_local_leaves_nodeport_alone", internal_local, kOutside, kNodePort, Action::dnat, 4, true},
+    {"external_local_leaves_clusterip_alone", external_local, kOutside, kVip, Action::dnat, 4, true},
+    {"no_endpoints_clusterip", no_endpoints, kPod, kVip, Action::reject, 0, false},
+    {"no_endpoints_nodeport", no_endpoints, kOutside, kNodePort, Action::reject, 0, false},
+    {"weight_zero_is_no_endpoint", all_of_weight_zero, kPod, kVip, Action::reject, 0, false},
+    {"none_local_clusterip", all_remote, kPod, kVip, Action::drop, 0, false},
+    {"none_local_nodeport_outside", all_remote, kOutside, kNodePort, Action::drop, 0, false},
+    {"none_local_nodeport_pod", all_remote, kPod, kNodePort, Action::dnat, 4, false},
+    {"none_local_nodeport_node", all_remote, kNode, kNodePort, Action::dnat, 4, true},
+    {"other_port_of_vip", as_it_is, kPod, "10.31.240.99:81", Action::none, 0, false},
+    {"nodeport_number_on_vip", as_it_is, kPod, "10.31.240.99:31332", Action::none, 0, false},
+    {"service_port_on_node", as_it_is, kPod, "10.128.0.5:80", Action::none, 0, false},
+    {"nodeport_on_foreign_address", as_it_is, kPod, "10.128.0.6:31332", Action::none, 0, false},
+    {"nodeport_on_second_address", as_it_is, kOutside, "10.28.8.1:31332", Action::dnat, 4, true},
+};
+INSTANTIATE_TEST_SUITE_P(policy, Outcome, testing::ValuesIn(kPolicy), case_name);
+
+void localhost(NodeConfig& node, Service&) {
+  node.localhost_node_ports = true;
+}
+void chosen_by_cidr(NodeConfig& node, Service&) {
+  node.node_port_addresses = {cidr("10.128.0.0/20")};
+}
+void loopback_chosen_but_off(NodeConfig& node, Service&) {
+  node.node_port_addresses = {cidr("127.0.0.0/8")};
+}
+void primary(NodeConfig& node, Service&) {
+  node.node_port_primary_only = true;
+}
+void listed(NodeConfig& node, Service&) {
+  node.addresses = {ip("192.0.2.1")};
+}
+void v6_service(NodeConfig& node, Service& service) {
+  node.localhost_node_ports = true;
+  service.cluster_ip = ip("fd00:31::99");
+  service.endpoints = {local_endpoint("[fd00:28::5]:80")};
+}
+
+const Case kNodePorts[] = {
+    {"loopback_is_none", as_it_is, "127.0.0.1", "127.0.0.1:31332", Action::none, 0, false},
+    {"loopback_if_asked_for", localhost, "127.0.0.1", "127.0.0.1:31332", Action::dnat, 4, true},
+    {"loopback_in_cidrs_is_not_enough", loopback_chosen_but_off, "127.0.0.1", "127.0.0.1:31332", Action::none, 0,
+     false},
+    {"cidr_takes_its_own", chosen_by_cidr, kOutside, kNodePort, Action::dnat, 4, true},
+    {"cidr_leaves_others", chosen_by_cidr, kOutside, "10.28.8.1:31332", Action::none, 0, false},
+    {"primary_takes_node_ip", primary, kOutside, kNodePort, Action::dnat, 4, true},
+    {"primary_leaves_others", primary, kOutside, "10.28.8.1:31332", Action::none, 0, false},
+    {"listed_addresses_count", listed, kOutside, "192.0.2.1:31332", Action::dnat, 4, true},
+    {"listed_addresses_replace_the_machines", listed, kOutside, kNodePort, Action::none, 0, false},
+    {"v6_nodeport", v6_service, "2001:db8:1::7", "[2001:db8::5]:31332", Action::dnat, 1, true},
+    {"v6_loopback_never", v6_service, "::1", "[::1]:31332", Action::none, 0, false},
+    {"v6_nodeport_is_not_v4s", v6_service, kOutside, kNodePort, Action::none, 0, false},
+    // podCIDRs of IPv4 alone: IPv6 has no detector, so nothing to a clusterIP is masqueraded.
+    {"v6_without_v6_detector", v6_service, "2001:db8:1::7", "[fd00:31::99]:80", Action::dnat, 1, false},
+};
+INSTANTIATE_TEST_SUITE_P(node_ports, Outcome, testing::ValuesIn(kNodePorts), case_name);
+
+TEST(Snapshot, keeps_protocols_apart) {
+  Service tcp = seed_service();
+  Service udp = seed_service();
+  udp.name = "default/php-apache-svc:dns";
+  udp.protocol = net::Protocol::udp;
+  const World world(seed_node(), {tcp, udp});
+  const auto name = [&](const char* to, net::Protocol protocol) {
+    const Match match = world.match(connection(kPod, to, protocol));
+    return match.port == nullptr ? "" : match.port->service().name;
+  };
+  EXPECT_EQ(name(kVip, net::Protocol::tcp), tcp.name);
+  EXPECT_EQ(name(kVip, net::Protocol::udp), udp.name);
+  EXPECT_EQ(name(kNodePort, net::Protocol::udp), udp.name);
+  EXPECT_EQ(name(kVip, net::Protocol::sctp), "");
+}
+
+TEST(Snapshot, looks_up_vips_before_node_ports) {
+  Service by_node_port = seed_service();
+  Service by_vip = seed_service();
+  by_vip.name = "default/other:http";
+  by_vip.cluster_ip = ip("10.128.0.5");  // the node's own address
+  by_vip.port = 31332;
+  by_vip.node_port = 0;
+  const World world(seed_node(), {by_node_port, by_vip});
+  EXPECT_EQ(world.match(connection(kPod, kNodePort)).port->service().name, by_vip.name);
+}
+
+TEST(Snapshot, hairpin_is_masqueraded_unless_never) {
+  Service service = seed_service();
+  Match match = World(seed_node(), {service}).match(connection("10.28.8.5", kVip));
+  EXPECT_FALSE(masquerades(match.masquerade));
+  EXPECT_EQ(match.masquerade_to(ip("10.28.8.5"), ip("10.28.8.5")), MasqueradeRule::hairpin);
+  EXPECT_EQ(match.masquerade_to(ip("10.28.8.6"), ip("10.28.8.5")), MasqueradeRule::from_pod);
+  service.masquerade = MasqueradeMode::never;
+  match = World(seed_node(), {service}).match(connection("10.28.8.5", kVip));
+  EXPECT_EQ(match.masquerade_to(ip("10.28.8.5"), ip("10.28.8.5")), MasqueradeRule::mode_never);
+}
+
+TEST(Snapshot, detects_pods_by_interface) {
+  struct {
+    LocalDetector detector;
+    std::uint32_t in_interface;
+    bool masquerade;  // of a clusterIP connection: not from a pod
+  } const cases[] = {
+      {{LocalDetector::Mode::bridge_interface, {}, "cbr0"}, 3, false},
+      {{LocalDetector::Mode::bridge_interface, {}, "cbr0"}, 2, true},
+      {{LocalDetector::Mode::bridge_interface, {}, "cbr"}, 3, true},
+      {{LocalDetector::Mode::interface_name_prefix, {}, "veth"}, 4, false},
+      {{LocalDetector::Mode::interface_name_prefix, {}, "veth"}, 2, true},
+      {{LocalDetector::Mode::interface_name_prefix, {}, "veth"}, 0, true},  // OUTPUT: no input interface
+  };
+  for (const auto& c : cases) {
+    NodeConfig node = seed_node();
+    node.detect_local = c.detector;
+    auto from = connection(kOutside, kVip);
+    from.in_interface = c.in_interface;
+    const Match match = World(node, {seed_service()}).match(from);
+    EXPECT_EQ(masquerades(match.masquerade), c.masquerade) << c.detector.interface << ' ' << c.in_interface;
+  }
+}
+
+TEST(Snapshot, sorts_candidates_as_text) {
+  Service service = seed_service();
+  service.endpoints = {local_endpoint("10.28.8.10:80"), local_endpoint("10.28.8.9:80"),
+                       local_endpoint("10.28.8.9:443")};
+  const World world(seed_node(), {service});
+  EXPECT_THAT(world.snapshot().candidates(world.match(connection(kPod, kVip))),
+              ElementsAre("10.28.8.10:80", "10.28.8.9:443", "10.28.8.9:80"));
+}
+
+std::vector<std::string> text(const std::vector<datapath::L4Address>& list) {
+  std::vector<std::string> result;
+  for (const auto& entry : list) result.push_back(net::to_string(entry.protocol) + " " + entry.at.to_string());
+  return result;
+}
+
+TEST(Diversion, names_every_door_and_every_endpoint_once) {
+  Service http = seed_service();
+  http.endpoints = {local_endpoint("10.28.8.6:80"), remote_endpoint("10.28.6.5:80", 0)};  // weight 0 still answers
+  Service alt = seed_service();
+  alt.name = "default/php-apache-svc:alt";
+  alt.port = 8080;
+  alt.node_port = 0;
+  alt.endpoints = http.endpoints;
+  const World world(seed_node(), {http, alt});
+  const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
+  EXPECT_THAT(text(plan.services), ElementsAre("tcp 10.28.8.1:31332", "tcp 10.31.240.99:80", "tcp 10.31.240.99:8080",
+                                               "tcp 10.128.0.5:31332"));
+  EXPECT_THAT(text(plan.endpoints), ElementsAre("tcp 10.28.6.5:80", "tcp 10.28.8.6:80"));
+  EXPECT_THAT(plan.locals, ElementsAre(ip("10.28.8.1"), ip("10.128.0.5"), ip("2001:db8::5")));
+}
+
+TEST(Diversion, takes_localhost_only_if_asked_for) {
+  NodeConfig node = seed_node();
+  node.localhost_node_ports = true;
+  node.node_port_addresses = {cidr("127.0.0.0/8")};
+  const World world(node, {seed_service()});
+  EXPECT_THAT(text(world.snapshot().diversion(world.view).services),
+              ElementsAre("tcp 10.31.240.99:80", "tcp 127.0.0.1:31332"));
+}
+
+TEST(Diversion, is_empty_without_services) {
+  const World world(seed_node(), {});
+  const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
+  EXPECT_THAT(plan.services, IsEmpty());
+  EXPECT_THAT(plan.endpoints, IsEmpty());
+}
+
+}  // namespace
+}  // namespace limpet::service
