@@ -56,6 +56,7 @@ TEST(Parse, WellFormedPackets) {
       {"destination options of 24 bytes", udp6().extension(60, 24).build(), u6, 64},
       {"routing header, no segment left", tcp6().extension(43, 24).build(), t6, 64},
       {"atomic fragment", tcp6().fragment(0, false).build(), t6, 48},
+      {"atomic fragment, reserved bits set", with(tcp6().fragment(0, false).build(), 43, 0x06), t6, 48},
       {"authentication header of 12 bytes", tcp6().extension(51, 12).build(), t6, 52},
       {"authentication header of 24 bytes", tcp6().extension(51, 24).build(), t6, 64},
       {"every extension", udp6().extension(0, 8).extension(60, 16).extension(43, 8).fragment(0, false).build(), u6, 80},
