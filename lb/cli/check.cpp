@@ -1,0 +1,36 @@
+#include "lb/cli/check.h"
+
+#include <iostream>
+#include <memory>
+
+#include "lb/cli/exit_code.h"
+#include "lb/service/config_reader.h"
+
+namespace limpet::cli {
+namespace {
+
+std::string counted(std::size_t n, const std::string& noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
+
+}  // namespace
+
+int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err) {
+  const service::LoadedConfig loaded = service::load_config(options.config);
+  for (const service::Diagnostic& diagnostic : loaded.diagnostics) err << to_string(diagnostic) << '\n';
+  if (!loaded.config) return kExitConfiguration;
+  std::size_t endpoints = 0;
+  for (const service::Service& service : loaded.config->services) endpoints += service.endpoints.size();
+  out << options.config << ": ok, " << counted(loaded.config->services.size(), "service") << ", "
+      << counted(endpoints, "endpoint") << '\n';
+  return kExitOk;
+}
+
+void add_check(CLI::App& app, int& exit_code) {
+  const auto options = std::make_shared<CheckOptions>();
+  CLI::App* check = app.add_subcommand("check", "Validate a configuration: every error with its line and column");
+  check->add_option("-c,--config", options->config, "Configuration file")->required();
+  check->callback([options, &exit_code] { exit_code = run_check(*options, std::cout, std::cerr); });
+}
+
+}  // namespace limpet::cli

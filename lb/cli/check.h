@@ -1,0 +1,22 @@
+// check.h: `limpet check -c FILE`: is this configuration good?
+//
+// Diagnostics go to `err`, one a line, file:line:column first; a summary to `out` if there is no error.
+// Exit codes: 0 good (warnings allowed), 3 not.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+
+#include <CLI/App.hpp>
+
+namespace limpet::cli {
+
+struct CheckOptions {
+  std::string config;
+};
+
+int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err);
+/// Registers the subcommand; when it has been given and parsed, it runs and leaves its exit code in `exit_code`.
+void add_check(CLI::App& app, int& exit_code);
+
+}  // namespace limpet::cli

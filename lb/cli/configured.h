@@ -1,0 +1,19 @@
+// configured.h: what the subcommands that need a configuration or may fail have in common.
+#pragma once
+
+#include <iosfwd>
+#include <optional>
+#include <string>
+
+#include "conntrack/store/result.h"
+#include "lb/service/config.h"
+
+namespace limpet::cli {
+
+/// Read the file, print every diagnostic to `err`. nullopt: there were errors, the exit code is kExitConfiguration.
+std::optional<service::Config> load_or_complain(const std::string& path, std::ostream& err);
+
+/// Print "limpet: message" if it is an error. Returns the exit code.
+int conclude(const store::Status& status, std::ostream& err);
+
+}  // namespace limpet::cli

@@ -1,0 +1,227 @@
+#include "lb/cli/daemon.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "lb/cli/divert_options.h"
+#include "lb/cli/notify.h"
+#include "lb/queue/queue_socket.h"
+
+namespace limpet::cli {
+
+namespace asio = boost::asio;
+using store::Status;
+
+namespace {
+
+/// Addresses and routes come in bursts: act when they have settled.
+constexpr std::chrono::milliseconds kNodeSettles{50};
+constexpr std::chrono::seconds kDropCheck{10};
+/// How long replies may still be under way after the request rules are gone.
+constexpr std::chrono::milliseconds kQuiet{500};
+
+bool is_ours(const queue::KernelQueueStats& stats, const service::Config& config) {
+  return stats.number >= config.queues.first && stats.number < config.queues.first + config.queues.count;
+}
+
+void wait_until_quiet(const service::Config& config) {
+  const auto give_up = std::chrono::steady_clock::now() + kQuiet;
+  while (std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto all = queue::kernel_queue_stats();
+    const bool waiting = std::any_of(all.begin(), all.end(), [&](const queue::KernelQueueStats& stats) {
+      return is_ours(stats, config) && stats.waiting > 0;
+    });
+    if (!waiting) return;
+  }
+}
+
+/// Signals are the control thread's business.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+Daemon::Daemon(const service::Config& config, node::NodeMonitor monitor, divert::Diverter diverter,
+               std::unique_ptr<Engine> engine)
+    : config_(config), monitor_(std::move(monitor)), diverter_(std::move(diverter)), engine_(std::move(engine)), signals_(io_, SIGTERM, SIGINT) {
+  signals_.add(SIGHUP);
+  signals_.add(SIGUSR1);
+}
+
+Daemon::~Daemon() {
+  stop_workers();
+  if (node_events_.is_open()) node_events_.release();  // the descriptor is the monitor's
+}
+
+Status Daemon::run(const service::Config& config) {
+  auto monitor = node::NodeMonitor::open();
+  if (!monitor) return monitor.error();
+  auto node = monitor->snapshot();
+  if (!node) return node.error();
+  auto diverter = divert::Diverter::open(divert_options(config, *node));
+  if (!diverter) return diverter.error();
+  auto engine = Engine::build(config, std::move(*node));
+  if (!engine) return engine.error();
+
+  Daemon daemon(config, std::move(*monitor), std::move(*diverter), std::move(*engine));
+  if (Status bound = daemon.bind_queues(); !bound) return bound;
+  daemon.watch_signals();  // from here on a signal means an orderly stop
+  daemon.start_workers();
+  if (Status diverted = daemon.divert(); !diverted) return diverted;
+  daemon.watch_node();
+  daemon.watch_drops();
+  spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
+               config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
+  notify_service_manager("READY=1");
+  daemon.io_.run();
+  return daemon.stop();
+}
+
+Status Daemon::bind_queues() {
+  for (unsigned i = 0; i < config_.queues.count; ++i) {
+    auto socket = queue::QueueSocket::open({.number = static_cast<std::uint16_t>(config_.queues.first + i),
+                                            .max_length = config_.queues.max_length});
+    if (!socket) return socket.error();
+    for (const std::string& warning : socket->warnings()) spdlog::warn("{}", warning);
+    workers_.push_back(std::make_unique<Worker>(std::move(*socket), config_.queues.batch, engine_->handler(i)));
+  }
+  return store::ok();
+}
+
+void Daemon::start_workers() {
+  const SignalsBlocked blocked;
+  for (const auto& worker : workers_) {
+    threads_.emplace_back([this, &worker = *worker] { worker.run(command_); });
+    pthread_setname_np(threads_.back().native_handle(), ("queue-" + std::to_string(worker->queue())).c_str());
+  }
+}
+
+void Daemon::stop_workers() {
+  command_.store(queue::Command::drain);
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+Status Daemon::divert() {
+  plan_ = engine_->plan();
+  return diverter_.apply(plan_);
+}
+
+Status Daemon::stop() {
+  notify_service_manager("STOPPING=1");
+  Status removed = store::ok();
+  if (config_.on_stop == service::OnStop::remove) {
+    removed = diverter_.remove_requests();
+    wait_until_quiet(config_);
+    if (Status rest = diverter_.remove_replies(); !rest) removed = rest;
+  }
+  stop_workers();
+  log_stats();
+  spdlog::info("stopped: rules {}", config_.on_stop == service::OnStop::remove ? "removed" : "kept for the next process");
+  return removed;
+}
+
+void Daemon::watch_signals() {
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    if (signal == SIGTERM || signal == SIGINT) {
+      spdlog::info("stopping: signal {}", signal);
+      io_.stop();
+      return;
+    }
+    if (signal == SIGUSR1) log_stats();
+    if (signal == SIGHUP) spdlog::warn("SIGHUP ignored: this version reads its configuration at start only; restart it");
+    watch_signals();
+  });
+}
+
+void Daemon::watch_node() {
+  if (!node_events_.is_open()) node_events_.assign(monitor_.descriptor());
+  node_events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+    if (error) return;
+    if (monitor_.drain()) {
+      node_settles_.expires_after(kNodeSettles);  // restarts the wait: one reading for a burst
+      node_settles_.async_wait([this](const boost::system::error_code& cancelled) {
+        if (!cancelled) node_changed();
+      });
+    }
+    watch_node();
+  });
+}
+
+void Daemon::node_changed() {
+  auto node = monitor_.snapshot();
+  if (!node) {
+    spdlog::error("cannot read the node's addresses, going on with the former ones: {}", node.error().message);
+    return;
+  }
+  const datapath::DiversionPlan next = engine_->update(std::move(*node));
+  if (next == plan_) return;
+  if (Status updated = diverter_.update(plan_, next); !updated) {
+    spdlog::error("cannot adapt the rules to the node's addresses: {}", updated.error().message);
+    return;
+  }
+  plan_ = next;
+  spdlog::info("rules adapted to the node's addresses: {} destinations", plan_.services.size());
+}
+
+void Daemon::watch_drops() {
+  drop_timer_.expires_after(kDropCheck);
+  drop_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    std::uint64_t drops = 0;
+    for (const queue::KernelQueueStats& stats : queue::kernel_queue_stats()) {
+      if (is_ours(stats, config_)) drops += stats.dropped_full + stats.dropped_overrun;
+    }
+    if (drops > drops_) {
+      spdlog::warn("the kernel dropped {} packets before they reached us: raise queues.maxLength, or add queues", drops - drops_);
+    }
+    drops_ = drops;
+    watch_drops();
+  });
+}
+
+void Daemon::log_stats() const {
+  nlohmann::ordered_json stats = engine_->stats();
+  nlohmann::ordered_json queues = nlohmann::ordered_json::array();
+  const auto kernel = queue::kernel_queue_stats();
+  for (const auto& worker : workers_) {
+    const queue::WorkerStats& ours = worker->stats();
+    nlohmann::ordered_json entry{{"queue", worker->queue()},
+                                 {"packets", ours.packets.load()},
+                                 {"batches", ours.batches.load()},
+                                 {"refused_verdicts", ours.refused_verdicts.load()},
+                                 {"send_errors", ours.send_errors.load()},
+                                 {"invalid_messages", ours.invalid_messages.load()}};
+    for (const queue::KernelQueueStats& theirs : kernel) {
+      if (theirs.number != worker->queue()) continue;
+      entry["kernel_waiting"] = theirs.waiting;
+      entry["kernel_dropped_full"] = theirs.dropped_full;
+      entry["kernel_dropped_overrun"] = theirs.dropped_overrun;
+    }
+    queues.push_back(std::move(entry));
+  }
+  stats["queues"] = std::move(queues);
+  spdlog::info("stats {}", stats.dump());
+}
+
+}  // namespace limpet::cli

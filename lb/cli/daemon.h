@@ -1,0 +1,73 @@
+// daemon.h: limpet at work: queues served, rules in place, the node followed, signals obeyed.
+//
+//   start   queues bound and configured → workers → rules (never a rule before somebody reads the queue)
+//   serve   one control thread on Boost.Asio: signals, the node's changes, the kernel's drop counters; a thread for each queue
+//   stop    `keep`: answer what is queued, leave the rules for the next process
+//           `remove`: take away the request rules, answer what is queued, take away the reply rules, answer the rest
+//
+//   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "conntrack/store/result.h"
+#include "lb/cli/engine.h"
+#include "lb/divert/diverter.h"
+#include "lb/node/node_monitor.h"
+#include "lb/queue/worker.h"
+#include "lb/service/config.h"
+
+namespace limpet::cli {
+
+class Daemon {
+ public:
+  /// Serves until a signal stops it.
+  static store::Status run(const service::Config& config);
+
+ private:
+  using Worker = queue::Worker<queue::PipelineHandler>;
+
+  Daemon(const service::Config& config, node::NodeMonitor monitor, divert::Diverter diverter,
+         std::unique_ptr<Engine> engine);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  store::Status bind_queues();
+  void start_workers();
+  void stop_workers();
+  store::Status divert();
+  store::Status stop();
+
+  void watch_signals();
+  void watch_node();
+  void node_changed();
+  void watch_drops();
+  void log_stats() const;
+
+  const service::Config& config_;
+  node::NodeMonitor monitor_;
+  divert::Diverter diverter_;
+  std::unique_ptr<Engine> engine_;
+  datapath::DiversionPlan plan_;  // what the rules say now
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  std::atomic<queue::Command> command_{queue::Command::run};
+  std::uint64_t drops_ = 0;  // the kernel's, as last logged
+
+  boost::asio::io_context io_;
+  boost::asio::signal_set signals_;
+  boost::asio::posix::stream_descriptor node_events_{io_};
+  boost::asio::steady_timer node_settles_{io_};
+  boost::asio::steady_timer drop_timer_{io_};
+};
+
+}  // namespace limpet::cli

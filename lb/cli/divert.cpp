@@ -1,0 +1,103 @@
+#include "lb/cli/divert.h"
+
+#include <iostream>
+#include <map>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "lb/cli/configured.h"
+#include "lb/cli/divert_options.h"
+#include "lb/cli/exit_code.h"
+#include "lb/divert/diverter.h"
+#include "lb/node/node_monitor.h"
+#include "lb/service/identities.h"
+#include "lb/service/snapshot.h"
+
+namespace limpet::cli {
+namespace {
+
+const std::map<std::string, service::RuleBackend> kBackends{{"auto", service::RuleBackend::automatic},
+                                                            {"iptables", service::RuleBackend::iptables},
+                                                            {"iptables-nft", service::RuleBackend::iptables_nft},
+                                                            {"iptables-legacy", service::RuleBackend::iptables_legacy},
+                                                            {"nft", service::RuleBackend::nft}};
+
+struct Diversion {
+  divert::Diverter diverter;
+  datapath::DiversionPlan plan;
+};
+
+/// What this configuration diverts on this node, and the hand that does it.
+store::Result<Diversion> prepare(const service::Config& config) {
+  const auto monitor = node::NodeMonitor::open();
+  if (!monitor) return monitor.error();
+  const auto node = monitor->snapshot();
+  if (!node) return node.error();
+  datapath::EndpointSlots slots(service::count_endpoints(config.services));
+  auto ids = service::Identities(slots).assign(config.services);
+  if (!ids) return ids.error();
+  auto diverter = divert::Diverter::open(divert_options(config, *node));
+  if (!diverter) return diverter.error();
+  const service::Snapshot snapshot(config.node, config.services, std::move(*ids));
+  return Diversion{std::move(*diverter), snapshot.diversion(*node)};
+}
+
+/// The configuration, with --backend in place of its own. Complains.
+std::optional<service::Config> load(const DivertOptions& options, std::ostream& err) {
+  auto config = load_or_complain(options.config, err);
+  if (config && !options.backend.empty()) config->backend = kBackends.at(options.backend);
+  return config;
+}
+
+}  // namespace
+
+int run_divert_print(const DivertOptions& options, std::ostream& out, std::ostream& err) {
+  const auto config = load(options, err);
+  if (!config) return kExitConfiguration;
+  const auto diversion = prepare(*config);
+  if (!diversion) return conclude(diversion.error(), err);
+  out << diversion->diverter.render(diversion->plan);
+  return kExitOk;
+}
+
+int run_divert_apply(const DivertOptions& options, std::ostream& out, std::ostream& err) {
+  const auto config = load(options, err);
+  if (!config) return kExitConfiguration;
+  auto diversion = prepare(*config);
+  if (!diversion) return conclude(diversion.error(), err);
+  if (const store::Status applied = diversion->diverter.apply(diversion->plan); !applied) return conclude(applied, err);
+  out << "diverting " << diversion->plan.services.size() << " destinations to queues " << config->queues.first << "-"
+      << config->queues.first + config->queues.count - 1 << " with " << diversion->diverter.backend() << '\n';
+  return kExitOk;
+}
+
+int run_divert_cleanup(const DivertOptions&, std::ostream& out, std::ostream& err) {
+  auto diverter = divert::Diverter::open({});
+  if (!diverter) return conclude(diverter.error(), err);
+  if (const store::Status removed = diverter->remove_requests(); !removed) return conclude(removed, err);
+  if (const store::Status removed = diverter->remove_replies(); !removed) return conclude(removed, err);
+  out << "nothing is diverted\n";
+  return kExitOk;
+}
+
+void add_divert(CLI::App& app, int& exit_code) {
+  using Action = int (*)(const DivertOptions&, std::ostream&, std::ostream&);
+  const auto options = std::make_shared<DivertOptions>();
+  CLI::App* divert = app.add_subcommand("divert", "The rules that bring packets to the queues");
+  divert->require_subcommand(1);
+  const auto add = [&](const char* name, const char* what, Action action, bool needs_configuration) {
+    CLI::App* sub = divert->add_subcommand(name, what);
+    sub->add_option("-c,--config", options->config, "Configuration file")->required(needs_configuration);
+    if (needs_configuration) {
+      sub->add_option("--backend", options->backend, "Instead of divert.backend")
+          ->check(CLI::IsMember(kBackends));
+    }
+    sub->callback([options, action, &exit_code] { exit_code = action(*options, std::cout, std::cerr); });
+  };
+  add("print", "Print what apply would put in place", run_divert_print, true);
+  add("apply", "Put it in place: packets then wait for `limpet run`", run_divert_apply, true);
+  add("cleanup", "Remove all that limpet ever put there", run_divert_cleanup, false);
+}
+
+}  // namespace limpet::cli

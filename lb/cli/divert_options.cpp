@@ -1,0 +1,37 @@
+#include "lb/cli/divert_options.h"
+
+namespace limpet::cli {
+
+namespace {
+
+divert::Backend backend_of(service::RuleBackend backend) {
+  switch (backend) {
+    case service::RuleBackend::iptables_nft:
+      return divert::Backend::iptables_nft;
+    case service::RuleBackend::iptables_legacy:
+      return divert::Backend::iptables_legacy;
+    case service::RuleBackend::nft:
+      return divert::Backend::nft;
+    case service::RuleBackend::automatic:
+    case service::RuleBackend::iptables:
+      break;
+  }
+  return divert::Backend::automatic;
+}
+
+}  // namespace
+
+divert::Options divert_options(const service::Config& config, const node::NodeView& node) {
+  divert::Options options{.backend = backend_of(config.backend),
+                          .first_queue = config.queues.first,
+                          .queue_count = config.queues.count,
+                          .mark_mask = config.mark_mask,
+                          .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass
+                                                                                  : divert::OnDeath::hold,
+                          .node_v4 = node.primary(net::Family::v4),
+                          .node_v6 = node.primary(net::Family::v6)};
+  if (const auto& node_ip = config.node.node_ip) (node_ip->is_v4() ? options.node_v4 : options.node_v6) = *node_ip;
+  return options;
+}
+
+}  // namespace limpet::cli

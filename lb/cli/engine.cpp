@@ -1,0 +1,117 @@
+#include "lb/cli/engine.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "lb/node/local_ports.h"
+
+namespace limpet::cli {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+std::uint64_t random_word() {
+  static std::random_device device;
+  return std::uint64_t{device()} << 32 | device();
+}
+
+store::HashKey random_key() { return {random_word(), random_word()}; }
+
+flow::PortPoolOptions port_options(const service::Config& config, std::vector<flow::PortInterval>& assignable,
+                                   std::vector<std::uint16_t>& node_ports) {
+  for (const service::PortRange& range : config.masquerade_ports) assignable.push_back({range.first, range.last});
+  for (const service::Service& service : config.services) {
+    if (service.node_port != 0) node_ports.push_back(service.node_port);
+  }
+  flow::PortPoolOptions options{.assignable = assignable, .node_ports = node_ports};
+  if (const auto ephemeral = node::read_local_ports()) options.ephemeral = {ephemeral->first, ephemeral->last};
+  return options;
+}
+
+flow::PortPool make_port_pool(const service::Config& config) {
+  std::vector<flow::PortInterval> assignable;
+  std::vector<std::uint16_t> node_ports;
+  return flow::PortPool(port_options(config, assignable, node_ports));
+}
+
+datapath::PipelineOptions pipeline_options(const service::Config& config) {
+  constexpr datapath::MidstreamPolicy policies[] = {datapath::MidstreamPolicy::affinity, datapath::MidstreamPolicy::pick,
+                                                    datapath::MidstreamPolicy::drop};
+  return {.mark_mask = config.mark_mask, .midstream = policies[static_cast<unsigned>(config.midstream)]};
+}
+
+}  // namespace
+
+Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints)
+    : workers_(config.queues.count),
+      slots_(endpoints),
+      affinity_(config.tables.affinity, random_key()),
+      flows_({.capacity = config.tables.flows, .key = random_key(), .timeouts = config.timeouts}),
+      ports_(make_port_pool(config)),
+      node_(std::make_shared<const node::NodeView>(std::move(node))),
+      load_(config.queues.count, endpoints),
+      counters_(config.queues.count) {}
+
+store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node) {
+  std::unique_ptr<Engine> engine(new Engine(config, std::move(node), service::count_endpoints(config.services)));
+  auto ids = engine->identities_.assign(config.services);
+  if (!ids) return ids.error();
+  engine->snapshot_ = std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids));
+  engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
+  engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
+                                                           engine->ports_);
+  return engine;
+}
+
+queue::PipelineHandler Engine::handler(unsigned index) {
+  return {*pipeline_, flows_, node_, {pick::Rng(random_word()), counters_[index], load_.shard(index)}, workers_};
+}
+
+datapath::DiversionPlan Engine::update(node::NodeView node) {
+  node_.publish(std::make_shared<const node::NodeView>(std::move(node)));
+  return plan();
+}
+
+datapath::DiversionPlan Engine::plan() const { return snapshot_->diversion(*node_.load()); }
+
+ordered_json Engine::stats() const {
+  ordered_json all;
+  for (std::size_t i = 0; i < datapath::kCounters; ++i) {
+    const auto counter = static_cast<datapath::Counter>(i);
+    std::uint64_t sum = 0;
+    for (const datapath::Counters& counters : counters_) sum += counters[counter];
+    all[std::string(to_string(counter))] = sum;
+  }
+  const affinity::AffinityCounts affinity = affinity_.counts();
+  all["flows"] = flows_.size();
+  all["flows_capacity"] = flows_.capacity();
+  all["affinities"] = affinity.entries;
+  all["affinities_evicted_expired"] = affinity.evicted_expired;
+  all["affinities_evicted_provisional"] = affinity.evicted_provisional;
+  all["affinities_evicted_confirmed"] = affinity.evicted_confirmed;
+  all["endpoints"] = endpoint_stats();
+  return all;
+}
+
+ordered_json Engine::endpoint_stats() const {
+  using datapath::FlowEvent;
+  ordered_json list = ordered_json::array();
+  for (const auto& port : snapshot_->ports()) {
+    for (std::uint32_t i = 0; i < port->service().endpoints.size(); ++i) {
+      const std::uint32_t slot = port->id(i).slot;
+      list.push_back({{"service", port->service().name},
+                      {"endpoint", port->address(i).to_string()},
+                      {"opened", load_.count(FlowEvent::opened, slot)},
+                      {"active", load_.active(slot)},
+                      {"established", load_.count(FlowEvent::established, slot)},
+                      {"refused", load_.count(FlowEvent::refused, slot)},
+                      {"timed_out", load_.count(FlowEvent::timed_out, slot)}});
+    }
+  }
+  return list;
+}
+
+}  // namespace limpet::cli

@@ -1,0 +1,65 @@
+// engine.h: everything that a running limpet is made of, built from a configuration, without a queue or a rule yet.
+//
+//   Config ─▶ Identities, Snapshot ─▶ Balancer ─┐
+//             AffinityTable ────────────────────┤
+//             FlowTable, PortPool ──────────────┼─▶ Pipeline ◀── workers (one WorkerContext each)
+//             NodeView, followed live ──────────┘
+//
+// Owns the tables; outlives the workers. The control thread alone calls what is not const.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "conntrack/flow/flow_table.h"
+#include "conntrack/flow/port_pool.h"
+#include "conntrack/store/result.h"
+#include "lb/affinity/affinity_table.h"
+#include "lb/datapath/counters.h"
+#include "lb/datapath/diversion_plan.h"
+#include "lb/datapath/endpoint_load.h"
+#include "lb/datapath/pipeline.h"
+#include "lb/datapath/published.h"
+#include "lb/node/node_view.h"
+#include "lb/queue/pipeline_handler.h"
+#include "lb/service/balancer.h"
+#include "lb/service/config.h"
+#include "lb/service/identities.h"
+
+namespace limpet::cli {
+
+class Engine {
+ public:
+  static store::Result<std::unique_ptr<Engine>> build(const service::Config& config, node::NodeView node);
+
+  /// For the worker of queue `index`, counted from 0.
+  queue::PipelineHandler handler(unsigned index);
+
+  /// The node has changed. Returns what must be diverted now.
+  datapath::DiversionPlan update(node::NodeView node);
+  datapath::DiversionPlan plan() const;
+
+  /// Every counter by name, summed over the workers; tables' sizes; each endpoint's load.
+  nlohmann::ordered_json stats() const;
+
+ private:
+  Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints);
+  nlohmann::ordered_json endpoint_stats() const;
+
+  unsigned workers_;
+  datapath::EndpointSlots slots_;
+  service::Identities identities_{slots_};
+  affinity::AffinityTable affinity_;
+  flow::FlowTable flows_;
+  flow::PortPool ports_;
+  datapath::Published<node::NodeView> node_;
+  datapath::EndpointLoad load_;
+  std::vector<datapath::Counters> counters_;  // one a worker
+  std::shared_ptr<const service::Snapshot> snapshot_;
+  std::unique_ptr<service::Balancer> balancer_;
+  std::unique_ptr<datapath::Pipeline> pipeline_;
+};
+
+}  // namespace limpet::cli

@@ -1,0 +1,139 @@
+#include "lb/cli/explain.h"
+
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <net/if.h>
+
+#include "lb/cli/exit_code.h"
+#include "lb/cli/render_explanation.h"
+#include "lb/node/node_monitor.h"
+#include "lb/service/config_reader.h"
+#include "lb/service/explain.h"
+
+namespace limpet::cli {
+namespace {
+
+using datapath::Hook;
+using datapath::NewConnection;
+using service::Config;
+
+constexpr std::uint32_t kOfflineInterface = 1;
+
+/// The command line's connection; nullopt, and complained of, if it is none.
+std::optional<NewConnection> parse_connection(const ExplainOptions& options, std::ostream& err) {
+  const auto from = net::Address::parse(options.from);
+  const auto to = net::AddressPort::parse(options.to);
+  const auto protocol = net::parse_protocol(options.protocol);
+  if (!from) err << "limpet explain: --from '" << options.from << "' is not an IP address, as in 203.0.113.7\n";
+  if (!to) err << "limpet explain: --to '" << options.to << "' is not IP:PORT, as in 10.96.0.10:80 or [fd00::1]:80\n";
+  if (!protocol) err << "limpet explain: --protocol '" << options.protocol << "' is not tcp, udp or sctp\n";
+  if (!from || !to || !protocol) return std::nullopt;
+  if (from->family() != to->address.family()) {
+    err << "limpet explain: --from and --to are of different families\n";
+    return std::nullopt;
+  }
+  NewConnection connection;
+  connection.tuple = {*protocol, {*from, 0}, *to};
+  return connection;
+}
+
+/// The node as the configuration describes it.
+node::NodeView offline_view(const service::NodeConfig& node, const std::string& in_interface) {
+  std::vector<net::Address> addresses = node.addresses;
+  if (node.node_ip) addresses.push_back(*node.node_ip);
+  std::vector<node::InterfaceAddress> owned;
+  for (const net::Address& address : addresses) {
+    owned.push_back({.interface = kOfflineInterface, .address = address, .prefix_length = address.bits()});
+  }
+  return node::NodeView(std::move(owned), {}, {{kOfflineInterface, in_interface}});
+}
+
+store::Result<node::NodeView> live_view() {
+  const auto monitor = node::NodeMonitor::open();
+  if (!monitor) return monitor.error();
+  return monitor->snapshot();
+}
+
+bool describes_addresses(const service::NodeConfig& node) {
+  return !node.addresses.empty() || node.node_ip.has_value();
+}
+
+/// The snapshot of `config`, its balancer, and what they stand on.
+class Bench {
+ public:
+  static store::Result<std::unique_ptr<Bench>> build(const Config& config) {
+    std::size_t endpoints = 0;
+    for (const service::Service& service : config.services) endpoints += service.endpoints.size();
+    std::unique_ptr<Bench> bench(new Bench(static_cast<std::uint32_t>(endpoints)));
+    service::Identities identities(bench->slots_);
+    auto ids = identities.assign(config.services);
+    if (!ids) return ids.error();
+    auto snapshot = std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids));
+    bench->balancer_.emplace(bench->slots_, std::move(snapshot), bench->affinity_);
+    return bench;
+  }
+  service::Balancer& balancer() noexcept { return *balancer_; }
+
+ private:
+  explicit Bench(std::uint32_t endpoints) : slots_(endpoints), affinity_(1, store::HashKey{}) {}
+
+  datapath::EndpointSlots slots_;
+  affinity::AffinityTable affinity_;  // empty: one connection is asked about, and it is the first
+  std::optional<service::Balancer> balancer_;
+};
+
+int answer(const Config& config, NewConnection connection, const ExplainOptions& options, std::ostream& out,
+           std::ostream& err) {
+  const bool offline = describes_addresses(config.node);
+  const auto view = offline ? offline_view(config.node, options.in_interface) : live_view();
+  const auto bench = Bench::build(config);
+  if (!view || !bench) {
+    err << "limpet explain: " << (!view ? view.error() : bench.error()).message << '\n';
+    return view ? kExitConfiguration : kExitRuntime;
+  }
+  service::Balancer& balancer = (*bench)->balancer();
+  if (balancer.snapshot().node().is_local(connection.tuple.source.address, *view)) {
+    connection.hook = Hook::output;
+  } else if (!options.in_interface.empty()) {
+    connection.in_interface = offline ? kOfflineInterface : if_nametoindex(options.in_interface.c_str());
+  }
+  pick::Rng rng(options.seed);
+  const auto explanation = service::explain(balancer, connection, *view, flow::Instant{}, rng);
+  if (options.json) {
+    out << to_json(explanation).dump() << '\n';
+  } else {
+    print_table(explanation, out);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+int run_explain(const ExplainOptions& options, std::ostream& out, std::ostream& err) {
+  const std::optional<NewConnection> connection = parse_connection(options, err);
+  if (!connection) return kExitUsage;
+  const service::LoadedConfig loaded = service::load_config(options.config);
+  for (const service::Diagnostic& diagnostic : loaded.diagnostics) err << to_string(diagnostic) << '\n';
+  if (!loaded.config) return kExitConfiguration;
+  return answer(*loaded.config, *connection, options, out, err);
+}
+
+void add_explain(CLI::App& app, int& exit_code) {
+  const auto options = std::make_shared<ExplainOptions>();
+  CLI::App* explain = app.add_subcommand("explain", "What a new connection would meet, and why (offline)");
+  explain->add_option("-c,--config", options->config, "Configuration file")->required();
+  explain->add_option("--from", options->from, "Source address")->required();
+  explain->add_option("--to", options->to, "Destination, IP:PORT")->required();
+  explain->add_option("--protocol", options->protocol, "tcp, udp or sctp")->capture_default_str();
+  explain->add_option("--in-interface", options->in_interface, "Interface that the packet comes in by");
+  explain->add_option("--seed", options->seed, "Seed of the random choice")->capture_default_str();
+  explain->add_flag("-j,--json", options->json, "One JSON object");
+  explain->callback([options, &exit_code] { exit_code = run_explain(*options, std::cout, std::cerr); });
+}
+
+}  // namespace limpet::cli

@@ -1,0 +1,33 @@
+// limpet: a layer-4 load balancer in userspace on Linux NFQUEUE. One file a subcommand.
+
+#include <exception>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+
+#include "lb/cli/check.h"
+#include "lb/cli/divert.h"
+#include "lb/cli/exit_code.h"
+#include "lb/cli/explain.h"
+#include "lb/cli/run.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("A layer-4 load balancer in userspace: client affinity and weighted choice on Linux NFQUEUE", "limpet");
+  app.set_version_flag("--version", "limpet " LIMPET_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 ok, 1 runtime, 2 usage, 3 configuration, 4 unavailable (retry), 5 permission");
+  int exit_code = limpet::cli::kExitOk;
+  limpet::cli::add_run(app, exit_code);
+  limpet::cli::add_check(app, exit_code);
+  limpet::cli::add_explain(app, exit_code);
+  limpet::cli::add_divert(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? limpet::cli::kExitOk : limpet::cli::kExitUsage;
+  } catch (const std::exception& error) {
+    std::cerr << "limpet: " << error.what() << '\n';
+    return limpet::cli::kExitRuntime;
+  }
+  return exit_code;
+}
