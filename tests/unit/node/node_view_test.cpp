@@ -2,6 +2,7 @@
 // itself.
 #include "lb/node/node_view.h"
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct EgressCase {
   std::vector<Route> routes;
   const char* destination;  // out-interface: always 2
   const char* expected;     // nullptr: none
+  friend void PrintTo(const EgressCase& c, std::ostream* out) { *out << c.name; }
 };
 
 class Egress : public testing::TestWithParam<EgressCase> {};

@@ -1,0 +1,190 @@
+#include "lb/divert/diverter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lb/divert/ipset.h"
+#include "lb/divert/sets.h"
+#include "lb/divert/vip_routes.h"
+
+namespace limpet::divert {
+
+namespace {
+
+using datapath::DiversionPlan;
+using net::Family;
+using store::Error;
+using store::ErrorKind;
+using store::Result;
+using store::Status;
+
+constexpr std::array<Family, 2> kFamilies{Family::v4, Family::v6};
+
+const char* name_of(Family family) noexcept {
+  return family == Family::v4 ? "IPv4" : "IPv6";
+}
+
+/// Does the family take part?
+bool is_active(const DiversionPlan& part) noexcept {
+  return !part.services.empty() || !part.endpoints.empty();
+}
+
+bool is_wanted(Variant variant, Backend backend) noexcept {
+  return backend == Backend::automatic ||
+         (backend == Backend::iptables_nft ? variant == Variant::nft : variant == Variant::legacy);
+}
+
+/// Removal goes on after an error, and reports the first.
+void keep_first(Status& first, Status next) {
+  if (first && !next) first = std::move(next);
+}
+
+}  // namespace
+
+Result<Diverter> Diverter::open(const Options& options) {
+  if (options.backend == Backend::nft) {
+    return Error{
+        ErrorKind::configuration,
+        "divert.backend: nft: this version diverts through iptables only; use auto, iptables-nft or iptables-legacy"};
+  }
+  std::vector<Xtables> installed = Xtables::installed();
+  if (installed.empty()) {
+    return Error{ErrorKind::unavailable, "iptables-restore: not installed; install the package iptables"};
+  }
+  return Diverter(options, std::move(installed));
+}
+
+std::string_view Diverter::backend() const noexcept {
+  return chosen_ ? std::string_view(installed_[*chosen_].name()) : "";
+}
+
+Status Diverter::apply(const DiversionPlan& plan) {
+  for (const Family family : kFamilies) {
+    const DiversionPlan part = part_of(plan, family);
+    const Status done = is_active(part) ? install(family, part) : remove_family(family);
+    if (!done) return done;
+  }
+  if (const Status removed = remove_other_variants(); !removed) return removed;
+  return set_routes(plan);
+}
+
+Status Diverter::update(const DiversionPlan& from, const DiversionPlan& to) {
+  for (const Family family : kFamilies) {
+    const Status done = update_family(family, part_of(from, family), part_of(to, family));
+    if (!done) return done;
+  }
+  return set_routes(to);
+}
+
+Status Diverter::remove_requests() {
+  Status first = remove_vip_routes();
+  for (const Xtables& xtables : installed_) {
+    for (const Family family : kFamilies) keep_first(first, xtables.remove(family, Table::raw));
+  }
+  return first;
+}
+
+Status Diverter::remove_replies() {
+  Status first = store::ok();
+  for (const Xtables& xtables : installed_) {
+    for (const Family family : kFamilies) keep_first(first, xtables.remove(family, Table::mangle));
+  }
+  for (const Family family : kFamilies) keep_first(first, destroy_sets(family));
+  return first;
+}
+
+std::string Diverter::render(const DiversionPlan& plan) const {
+  const bool with_sets = options_.sets != Sets::never;
+  std::string text;
+  for (const Family family : kFamilies) {
+    const DiversionPlan part = part_of(plan, family);
+    if (!is_active(part)) continue;
+    const std::string tool = family == Family::v4 ? "iptables-restore" : "ip6tables-restore";
+    if (with_sets) text += "# ipset restore\n" + render_sets(family, part, {});
+    for (const Table table : {Table::mangle, Table::raw}) {
+      text += "# " + tool + " --noflush\n" + render_install(table, family, part, options_, with_sets, {});
+    }
+  }
+  return text;
+}
+
+Status Diverter::prepare(Family family) {
+  auto& uses_sets = uses_sets_[index(family)];
+  if (uses_sets) return store::ok();
+  if (const Status chosen = choose_backend(family); !chosen) return chosen;
+  uses_sets = options_.sets != Sets::never && probe_sets(installed_[*chosen_], family);
+  return store::ok();
+}
+
+/// The first wanted variant in which the kernel takes rules that queue. Both families use the same one.
+Status Diverter::choose_backend(Family family) {
+  std::optional<Error> first;
+  for (std::size_t i = 0; i < installed_.size(); ++i) {
+    const Xtables& xtables = installed_[i];
+    if (chosen_ ? *chosen_ != i : !is_wanted(xtables.variant(), options_.backend)) continue;
+    Status probed = xtables.probe(family, Feature::queue);
+    if (probed) probed = xtables.probe(family, Feature::mark);
+    if (probed) {
+      chosen_ = i;
+      return store::ok();
+    }
+    if (!first) first = probed.error();
+  }
+  if (!first) first = Error{ErrorKind::unavailable, "the wanted variant of iptables is not installed"};
+  return Error{first->kind, std::string("cannot divert ") + name_of(family) + ": " + first->message};
+}
+
+Status Diverter::install(Family family, const DiversionPlan& part) {
+  if (const Status prepared = prepare(family); !prepared) return prepared;
+  const bool with_sets = *uses_sets_[index(family)];
+  if (with_sets) {
+    const auto present = present_sets(family);
+    if (!present) return present.error();
+    if (const Status made = restore_sets(render_sets(family, part, *present)); !made) return made;
+  }
+  if (const Status done = install_table(Table::mangle, family, part); !done) return done;
+  if (const Status done = install_table(Table::raw, family, part); !done) return done;
+  return with_sets ? store::ok() : destroy_sets(family);
+}
+
+Status Diverter::install_table(Table table, Family family, const DiversionPlan& part) {
+  const Xtables& xtables = installed_[*chosen_];
+  const auto present = xtables.traces(family, table);
+  if (!present) return present.error();
+  return xtables.restore(family, render_install(table, family, part, options_, *uses_sets_[index(family)], *present));
+}
+
+Status Diverter::update_family(Family family, const DiversionPlan& from, const DiversionPlan& to) {
+  if (from == to) return store::ok();
+  if (!is_active(to)) return remove_family(family);
+  const bool by_difference = is_active(from) && uses_sets_[index(family)].value_or(false);
+  if (by_difference && restore_sets(render_set_changes(family, from, to))) return store::ok();
+  return install(family, to);
+}
+
+Status Diverter::remove_family(Family family) {
+  Status first = store::ok();
+  for (const Table table : {Table::raw, Table::mangle}) {
+    for (const Xtables& xtables : installed_) keep_first(first, xtables.remove(family, table));
+  }
+  keep_first(first, destroy_sets(family));
+  return first;
+}
+
+Status Diverter::remove_other_variants() {
+  for (std::size_t i = 0; i < installed_.size(); ++i) {
+    if (i == chosen_) continue;
+    for (const Table table : {Table::raw, Table::mangle}) {
+      for (const Family family : kFamilies) {
+        if (const Status removed = installed_[i].remove(family, table); !removed) return removed;
+      }
+    }
+  }
+  return store::ok();
+}
+
+Status Diverter::set_routes(const DiversionPlan& plan) const {
+  return set_vip_routes(plan, {.v4 = options_.node_v4, .v6 = options_.node_v6});
+}
+
+}  // namespace limpet::divert

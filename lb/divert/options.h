@@ -1,0 +1,42 @@
+// options.h: how packets are to be diverted. What to divert is the plan's business (lb/datapath/diversion_plan.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "conntrack/net/address.h"
+
+namespace limpet::divert {
+
+/// Whose rules.
+enum class Backend {
+  automatic,        // what the machine's own `iptables` is, if it works here; else the other
+  iptables_nft,     // nf_tables through its xtables compatibility
+  iptables_legacy,  // ip_tables
+  nft,              // nf_tables' own `queue`: not in this version
+};
+
+/// What becomes of replies when nobody reads the queues.
+enum class OnDeath {
+  hold,    // they wait for the next process: nothing untranslated leaves, direct traffic from endpoints' ports stalls
+  bypass,  // they pass untranslated
+};
+
+enum class Sets {
+  automatic,  // ipset where tool and kernel have it, else one rule per address
+  never,
+};
+
+struct Options {
+  Backend backend = Backend::automatic;
+  Sets sets = Sets::automatic;
+  std::uint16_t first_queue = 0;
+  std::uint16_t queue_count = 1;
+  std::uint32_t mark_mask = 0x00001000;  // "masquerade me", set at PREROUTING, looked for at POSTROUTING
+  OnDeath on_death = OnDeath::hold;
+  /// The address that local clients of a VIP speak from where only our route leads to it. nullopt: the kernel's choice.
+  std::optional<net::Address> node_v4 = std::nullopt;
+  std::optional<net::Address> node_v6 = std::nullopt;
+};
+
+}  // namespace limpet::divert

@@ -1,0 +1,123 @@
+#include "lb/divert/sets.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <iterator>
+
+namespace limpet::divert {
+
+namespace {
+
+using datapath::DiversionPlan;
+using datapath::L4Address;
+using net::Family;
+
+constexpr std::size_t kMinimumCapacity = 1024;
+constexpr std::string_view kNew = "-new";
+/// In the order of filling; emptied in reverse.
+constexpr std::array<SetRole, 3> kRoles{SetRole::locals, SetRole::endpoints, SetRole::services};
+
+std::string element(const L4Address& at) {
+  return at.at.address.to_string() + "," + net::to_string(at.protocol) + ":" + std::to_string(at.at.port);
+}
+std::string element(const net::Address& address) {
+  return address.to_string();
+}
+
+/// Applies `use` to the list of the plan that fills the set.
+template <typename Use>
+void with_list(SetRole role, const DiversionPlan& a, const DiversionPlan& b, Use use) {
+  switch (role) {
+    case SetRole::locals:
+      return use(a.locals, b.locals);
+    case SetRole::endpoints:
+      return use(a.endpoints, b.endpoints);
+    case SetRole::services:
+      return use(a.services, b.services);
+  }
+}
+
+/// One line per element that stands in `b` and not in `a`.
+std::string difference(std::string_view verb, Family family, SetRole role, const DiversionPlan& a,
+                       const DiversionPlan& b) {
+  std::string text;
+  with_list(role, a, b, [&](const auto& from, const auto& to) {
+    std::remove_cvref_t<decltype(to)> only_in_b;
+    std::set_difference(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(only_in_b));
+    for (const auto& entry : only_in_b) {
+      text.append(verb).append(" ").append(set_name(family, role)).append(" ").append(element(entry)).append("\n");
+    }
+  });
+  return text;
+}
+
+std::string create(const std::string& name, Family family, SetRole role, std::size_t capacity) {
+  return "create " + name + (role == SetRole::locals ? " hash:ip" : " hash:ip,port") +
+         (family == Family::v4 ? " family inet" : " family inet6") + " maxelem " + std::to_string(capacity) + "\n";
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+/// Build NAME-new, put it in NAME's place, destroy what was there.
+std::string renew(Family family, SetRole role, const DiversionPlan& plan, const std::vector<std::string>& present) {
+  const std::string name = set_name(family, role);
+  const std::string fresh = name + std::string(kNew);
+  std::string text;
+  if (contains(present, fresh)) text += "destroy " + fresh + "\n";  // left by a run that was cut short
+  with_list(role, plan, plan, [&](const auto& list, const auto&) {
+    const std::size_t capacity = set_capacity(list.size());
+    text += create(fresh, family, role, capacity);
+    for (const auto& entry : list) text.append("add ").append(fresh).append(" ").append(element(entry)).append("\n");
+    if (!contains(present, name)) text += create(name, family, role, capacity);
+  });
+  return text + "swap " + fresh + " " + name + "\ndestroy " + fresh + "\n";
+}
+
+}  // namespace
+
+std::string set_name(Family family, SetRole role) {
+  const std::string prefix = family == Family::v4 ? "limpet4-" : "limpet6-";
+  return prefix + (role == SetRole::locals ? "locals" : role == SetRole::endpoints ? "endpoints" : "services");
+}
+
+std::size_t set_capacity(std::size_t elements) noexcept {
+  return std::bit_ceil(std::max(2 * elements, kMinimumCapacity));
+}
+
+std::vector<std::string> find_sets(std::string_view listed, Family family) {
+  std::vector<std::string> found;
+  while (!listed.empty()) {
+    const std::string_view line = listed.substr(0, listed.find('\n'));
+    listed.remove_prefix(std::min(line.size() + 1, listed.size()));
+    if (family == Family::v4 && line == kProbeSet) found.emplace_back(line);
+    for (const SetRole role : kRoles) {
+      const std::string name = set_name(family, role);
+      if (line == name || line == name + std::string(kNew)) found.emplace_back(line);
+    }
+  }
+  return found;
+}
+
+std::string render_sets(Family family, const DiversionPlan& plan, const std::vector<std::string>& present) {
+  std::string text;
+  for (const SetRole role : kRoles) text += renew(family, role, plan, present);
+  return text;
+}
+
+std::string render_set_changes(Family family, const DiversionPlan& from, const DiversionPlan& to) {
+  std::string text;
+  for (const SetRole role : kRoles) text += difference("add", family, role, from, to);
+  for (auto role = kRoles.rbegin(); role != kRoles.rend(); ++role) text += difference("del", family, *role, to, from);
+  return text;
+}
+
+std::string render_destroy(const std::vector<std::string>& present) {
+  std::string text;
+  for (const std::string& name : present) text += "destroy " + name + "\n";
+  return text;
+}
+
+}  // namespace limpet::divert

@@ -1,0 +1,48 @@
+// sets.h: the address sets that the rules look into, as text for `ipset restore`. Pure.
+//
+//   limpet4-services    hash:ip,port   every (address, protocol:port) that clients address
+//   limpet4-endpoints   hash:ip,port   every one that may answer
+//   limpet4-locals      hash:ip        the node's own addresses             limpet6-… the same for IPv6
+//
+// A set is made anew beside the old one under NAME-new and swapped in: the rules never see it half full, and the new
+// one has the capacity that the plan needs, whatever the old one had. A small change is made element by element
+// instead: added before anything is removed, locals and endpoints before services, so that no request is translated
+// whose reply would not be found; removed in reverse.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conntrack/net/address.h"
+#include "lb/datapath/diversion_plan.h"
+
+namespace limpet::divert {
+
+enum class SetRole { locals, endpoints, services };
+
+/// For trying out the set match (xtables.h).
+inline constexpr std::string_view kProbeSet = "limpet-probe";
+
+/// "limpet4-services", …
+std::string set_name(net::Family family, SetRole role);
+
+/// What a set of n elements is made for: room to double before it must be made anew; a power of two, at least 1024.
+std::size_t set_capacity(std::size_t elements) noexcept;
+
+/// Which names of `ipset list -n`'s text are limpet's, of that family; the probe's set counts as IPv4's.
+std::vector<std::string> find_sets(std::string_view listed, net::Family family);
+
+/// Make the three sets what the plan (one family's part) asks for. `present`: those of limpet's sets that exist.
+std::string render_sets(net::Family family, const datapath::DiversionPlan& plan,
+                        const std::vector<std::string>& present);
+
+/// The difference of two plans (one family's part each), element by element. Empty if there is none.
+std::string render_set_changes(net::Family family, const datapath::DiversionPlan& from,
+                               const datapath::DiversionPlan& to);
+
+/// Destroy them. Rules must no longer name them.
+std::string render_destroy(const std::vector<std::string>& present);
+
+}  // namespace limpet::divert

@@ -1,0 +1,34 @@
+// vip_routes.h: routes that let local clients speak to VIPs.
+//
+//   connect(VIP) ─▶ route lookup: must find *some* route, or ENETUNREACH ─▶ raw OUTPUT: dst := endpoint ─▶ routed again
+//
+// A VIP that no route covers gets one: `VIP dev lo src NODE proto 76`. Where it leads is of no importance (the packet
+// is routed again), that it gives the client a source address is. VIPs that the node owns, or that a route covers
+// already (a default route, most often), are left alone. The protocol number is limpet's own mark on what it added:
+// exactly the routes that carry it are removed in the end.
+#pragma once
+
+#include <optional>
+
+#include "conntrack/net/address.h"
+#include "conntrack/store/result.h"
+#include "lb/datapath/diversion_plan.h"
+
+namespace limpet::divert {
+
+/// rtm_protocol: free in /etc/iproute2/rt_protos and in linux/rtnetlink.h.
+inline constexpr unsigned char kRouteProtocol = 76;
+
+/// The NODE of the routes, per family; nullopt: the kernel chooses the source.
+struct RouteSources {
+  std::optional<net::Address> v4;
+  std::optional<net::Address> v6;
+};
+
+/// Make limpet's routes what the plan needs: add, correct, remove.
+store::Status set_vip_routes(const datapath::DiversionPlan& plan, const RouteSources& sources);
+
+/// Remove every route of limpet's.
+store::Status remove_vip_routes();
+
+}  // namespace limpet::divert
