@@ -1,0 +1,389 @@
+// limpet.yaml in, values or complaints out. Lines and columns are counted by hand in the text beside them.
+#include "lb/service/config_reader.h"
+
+#include <ostream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/service/fixture.h"
+
+namespace limpet::service {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<std::string> complaints(const std::string& text) {
+  std::vector<std::string> result;
+  for (const Diagnostic& diagnostic : read_config(text, "f", "host").diagnostics) {
+    result.push_back(to_string(diagnostic));
+  }
+  return result;
+}
+
+struct Case {
+  const char* name;
+  const char* yaml;
+  std::vector<std::string> diagnostics;
+};
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return info.param.name;
+}
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
+class Diagnostics : public testing::TestWithParam<Case> {};
+
+TEST_P(Diagnostics, are_all_there_with_their_places) {
+  const Case& c = GetParam();
+  EXPECT_EQ(complaints(c.yaml), c.diagnostics) << c.yaml;
+}
+
+const std::string kMinimal =
+    "services: [{name: default/web:http, clusterIP: 10.96.0.10, port: 80, endpoints: [{address: 10.0.0.5}]}]";
+const std::string kNoServices = "no services: nothing is balanced";
+
+const Case kYaml[] = {
+    {"empty", "", {"f:1:1: error: the configuration is empty; a minimal one is " + kMinimal}},
+    {"comment_only", "# nothing\n", {"f:1:1: error: the configuration is empty; a minimal one is " + kMinimal}},
+    {"a_list", "- a\n", {"f:1:1: error: the configuration is a list; write a mapping of keys to values"}},
+    {"open_bracket",
+     "services: [\n",
+     {"f:2:1: error: not YAML: end of sequence flow not found; check indentation, quotes and brackets here and just "
+      "above"}},
+    {"unknown_anchor",
+     "services: *x\n",
+     {"f:1:11: error: not YAML: the referenced anchor is not defined; check indentation, quotes and brackets here and "
+      "just above"}},
+    {"two_documents",
+     "services: []\n---\nnode: {}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:3:1: error: a second document begins here; put everything into one"}},
+    {"misspelt_key",
+     "services: []\nmidstraem: pick\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:1: error: unknown key 'midstraem' in the configuration; did you mean 'midstream'?"}},
+    {"wrong_case",
+     "services: []\nmarks: {Mask: 0x1}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:9: error: unknown key 'Mask' in marks; did you mean 'mask'?"}},
+    {"far_from_any_key",
+     "services: []\nmarks: {colour: red}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:9: error: unknown key 'colour' in marks; known are mask"}},
+    {"duplicate_key",
+     "services: []\nstop: keep\nstop: remove\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:3:1: error: duplicate key 'stop' in the configuration, first on line 2; keep one of the two"}},
+    {"no_value",
+     "services: []\nstop:\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:1: error: stop has no value; give it one or remove the key"}},
+    {"list_for_scalar",
+     "services: []\nstop: [keep]\n",
+     {"f:1:11: warning: services is empty: nothing is balanced", "f:2:7: error: stop is a list; write keep or remove"}},
+    {"scalar_for_mapping",
+     "services: []\nqueues: 4\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:9: error: queues is a single value; write a mapping of keys to values"}},
+    {"scalar_for_list", "services: web\n", {"f:1:11: error: services is a single value; write a list, as in [a, b]"}},
+    {"key_is_a_list",
+     "services: []\n? [a]\n: b\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:3: error: a key in the configuration is a list; write a word"}},
+};
+INSTANTIATE_TEST_SUITE_P(yaml, Diagnostics, testing::ValuesIn(kYaml), case_name);
+
+const Case kSettings[] = {
+    {"unavailable_datapath",
+     "datapath: offload\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:11: error: datapath: cannot use 'offload'; write rewrite (not available in this version: offload, route)"}},
+    {"unavailable_backend",
+     "divert: {backend: nft}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:19: error: backend: cannot use 'nft'; write auto, iptables, iptables-nft or iptables-legacy (not available "
+      "in this version: nft)"}},
+    {"queue_beyond_the_last",
+     "queues: {first: 65535, count: 2}\n",
+     {"f:1:1: warning: " + kNoServices, "f:1:31: error: queues 65535 to 65536 do not exist; the last one is 65535"}},
+    {"batch_too_large",
+     "queues: {batch: 1025}\n",
+     {"f:1:1: warning: " + kNoServices, "f:1:17: error: batch: cannot use '1025'; write a number from 1 to 1024"}},
+    {"mask_of_two_bits",
+     "marks: {mask: 0x3000}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:15: error: mask: cannot use '0x3000'; write a 32-bit mask of exactly one bit, as in 0x1000"}},
+    {"mask_of_no_bit",
+     "marks: {mask: 0}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:15: error: mask: cannot use '0'; write a 32-bit mask of exactly one bit, as in 0x1000"}},
+    {"mask_of_33_bits",
+     "marks: {mask: 0x100000000}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:15: error: mask: cannot use '0x100000000'; write a 32-bit mask of exactly one bit, as in 0x1000"}},
+    {"range_reversed",
+     "masqueradePorts: [2000-1024, 1-2]\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:19: error: masqueradePorts: cannot use '2000-1024'; write a port range from low to high, as in 1024-29999"}},
+    {"ranges_overlap",
+     "masqueradePorts: [2000-3000, 1024-2000]\n",
+     {"f:1:1: warning: " + kNoServices, "f:1:18: error: port 2000 is in two ranges; make the ranges disjoint"}},
+    {"no_range",
+     "masqueradePorts: []\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:18: error: masqueradePorts holds no range; write at least one, as in [1024-29999]"}},
+    {"timeout_of_unknown_unit",
+     "timeouts: {udp: 5w}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:17: error: udp: cannot use '5w'; write a time from 1s to 31536000s, as in 300, 300s, 5m, 1h or 5d"}},
+    {"timeout_too_long",
+     "timeouts: {udp: 99999999999999999999d}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:17: error: udp: cannot use '99999999999999999999d'; write a time from 1s to 31536000s, as in 300, 300s, 5m, "
+      "1h or 5d"}},
+    {"timeout_unknown",
+     "timeouts: {tcp_establish: 5m}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:12: error: unknown key 'tcp_establish' in timeouts; did you mean 'tcp_established'?"}},
+    {"every_later_feature_once",
+     "kubernetes: {files: [a.json]}\nrules: {file: b}\nstate: {path: auto}\nrejectWith: tcp-reset\n"
+     "divert: {direct: true}\nservices: []\n",
+     {"f:1:21: warning: files has no effect in this version: only native services are balanced",
+      "f:2:15: warning: file has no effect in this version: iptables programs are not run",
+      "f:3:15: warning: path has no effect in this version: the tables live in memory and end with the process",
+      "f:4:13: warning: rejectWith has no effect in this version: rejected connections are dropped and counted",
+      "f:5:18: warning: direct has no effect in this version: connections made directly to endpoints are not watched",
+      "f:6:11: warning: services is empty: nothing is balanced"}},
+};
+INSTANTIATE_TEST_SUITE_P(settings, Diagnostics, testing::ValuesIn(kSettings), case_name);
+
+const Case kNode[] = {
+    {"bad_addresses",
+     "services: []\nnode: {nodeIP: 127.0.0.1, addresses: [10.0.0.256, fd00::1]}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:16: error: nodeIP: cannot use '127.0.0.1'; write a unicast IP address that is not loopback, as in 10.0.0.1 "
+      "or fd00::1",
+      "f:2:39: error: addresses: cannot use '10.0.0.256'; write an IP address, as in 10.0.0.1 or fd00::1"}},
+    {"cidr_with_host_bits",
+     "services: []\nnode: {podCIDRs: [10.28.0.1/14]}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:19: error: podCIDRs: cannot use '10.28.0.1/14'; write a CIDR without host bits, as in 10.28.0.0/14 or "
+      "fd00::/64"}},
+    {"mode_without_cidrs",
+     "services: []\nnode: {detectLocal: {mode: NodeCIDR}}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:28: warning: this mode recognises pods by podCIDRs, and there are none: no source counts as a pod"}},
+    {"mode_without_interface",
+     "services: []\nnode: {detectLocal: {mode: BridgeInterface}}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:21: error: detectLocal has no bridgeInterface; write the name of an interface, as in cbr0"}},
+    {"interface_of_another_mode",
+     "services: []\nnode: {detectLocal: {mode: None, bridgeInterface: cbr0}}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:51: error: bridgeInterface does not belong to this mode; remove it or change the mode"}},
+    {"node_port_addresses_word",
+     "services: []\nnode: {nodePortAddresses: all}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:2:27: error: nodePortAddresses: cannot use 'all'; write a list of CIDRs, or primary"}},
+    {"later_features",
+     "services: []\nnode:\n  zone: a\n  localhostNodePorts: true\n  compat: nftables\n",
+     {"f:1:11: warning: services is empty: nothing is balanced",
+      "f:3:9: warning: zone has no effect in this version: only the hints of Kubernetes EndpointSlices ask for it",
+      "f:4:23: warning: nodePorts on 127.0.0.1 are decided and explained, but this version does not set route_localnet",
+      "f:5:11: warning: this version decides as kube-proxy's iptables mode does, whatever compat says"}},
+};
+INSTANTIATE_TEST_SUITE_P(node, Diagnostics, testing::ValuesIn(kNode), case_name);
+
+const Case kServices[] = {
+    {"minimal_is_good", kMinimal.c_str(), {}},
+    {"nothing_in_it",
+     "services:\n  - {}\n",
+     {"f:2:5: error: services[0] has no name; write namespace/name:port, as in default/web:http",
+      "f:2:5: error: services[0] has no port; write a number from 1 to 65535",
+      "f:2:5: error: services[0] has neither clusterIP nor nodePort; write one of them"}},
+    {"bad_name",
+     "services: [{name: web, clusterIP: 10.0.0.1, port: 80}]\n",
+     {"f:1:19: error: name: cannot use 'web'; write namespace/name:port, as in default/web:http"}},
+    {"port_zero_and_too_large",
+     "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 0, nodePort: 65536}]\n",
+     {"f:1:53: error: port: cannot use '0'; write a number from 1 to 65535",
+      "f:1:66: error: nodePort: cannot use '65536'; write a number from 1 to 65535"}},
+    {"unavailable_protocol_and_algorithm",
+     "services:\n  - name: a/b:c\n    clusterIP: 10.0.0.1\n    port: 80\n    protocol: SCTP\n    algorithm: maglev\n",
+     {"f:5:15: error: protocol: cannot use 'SCTP'; write TCP or UDP (not available in this version: SCTP)",
+      "f:6:16: error: algorithm: cannot use 'maglev'; write random"}},
+    {"affinity_out_of_range",
+     "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, sessionAffinity: {clientIP: {timeoutSeconds: 86401}}}]\n",
+     {"f:1:102: error: timeoutSeconds: cannot use '86401'; write a number from 0 to 86400"}},
+    {"affinity_of_nothing",
+     "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, sessionAffinity: {}}]\n",
+     {"f:1:74: error: sessionAffinity has no clientIP; write ClientIP or None"}},
+    {"affinity_of_another_kind",
+     "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, sessionAffinity: Cookie}]\n",
+     {"f:1:74: error: sessionAffinity: cannot use 'Cookie'; write None or ClientIP"}},
+    {"endpoint_of_another_family",
+     "services:\n- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: 'fd00::1'}]}\n"
+     "- {name: a/b:d, nodePort: 1, port: 80, endpoints: [{address: 10.0.0.1}, {address: 'fd00::1'}]}\n",
+     {"f:2:70: error: fd00::1 is of another family than the service's clusterIP; write one service per family",
+      "f:3:83: error: fd00::1 is of another family than the service's first endpoint; write one service per family"}},
+    {"endpoint_twice",
+     "services:\n- name: a/b:c\n  clusterIP: 10.0.0.1\n  port: 80\n  endpoints:\n  - address: 10.0.0.2\n"
+     "  - {address: 10.0.0.2, port: 80}\n  - {address: 10.0.0.2, port: 81, weight: 1048577}\n",
+     {"f:7:15: error: endpoint 10.0.0.2:80 is already listed on line 6; give it a larger weight instead",
+      "f:8:43: error: weight: cannot use '1048577'; write a number from 0 to 1048576"}},
+    {"endpoint_is_multicast",
+     "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: 224.0.0.1}]}]\n",
+     {"f:1:79: error: address: cannot use '224.0.0.1'; write a unicast IP address that is not loopback, as in 10.0.0.1 "
+      "or fd00::1"}},
+    {"three_collisions",
+     "services:\n- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, nodePort: 30000}\n"
+     "- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, nodePort: 30000}\n",
+     {"f:3:10: error: name a/b:c is taken by a/b:c on line 2; change one of the two",
+      "f:3:28: error: clusterIP 10.0.0.1:80/TCP is taken by a/b:c on line 2; change one of the two",
+      "f:3:58: error: nodePort 30000/TCP (IPv4) is taken by a/b:c on line 2; change one of the two"}},
+    {"neighbours_do_not_collide",
+     "services:\n- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, nodePort: 30000}\n"
+     "- {name: a/b:d, clusterIP: 10.0.0.1, port: 81}\n- {name: a/b:e, clusterIP: 10.0.0.1, port: 80, protocol: UDP, "
+     "nodePort: 30000}\n- {name: a/b:f, clusterIP: 'fd00::1', port: 80, nodePort: 30000}\n",
+     {}},
+    {"vip_of_the_node",
+     "node: {addresses: [10.0.0.1]}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80}]\n",
+     {"f:2:37: warning: clusterIP 10.0.0.1 is also an address of this node: connections from it are masqueraded"}},
+};
+INSTANTIATE_TEST_SUITE_P(services, Diagnostics, testing::ValuesIn(kServices), case_name);
+
+TEST(ConfigReader, hands_out_nothing_with_an_error_and_something_with_a_warning) {
+  EXPECT_FALSE(read_config("stop: never\n", "f", "host").config);
+  const LoadedConfig warned = read_config("state: {path: auto}\n", "f", "host");
+  EXPECT_TRUE(warned.config);
+  EXPECT_FALSE(warned.diagnostics.empty());
+}
+
+TEST(ConfigReader, names_a_file_that_it_cannot_read) {
+  EXPECT_EQ(to_string(load_config("/nonexistent/limpet.yaml").diagnostics.at(0)),
+            "/nonexistent/limpet.yaml: error: cannot be read: No such file or directory; name a readable file");
+  EXPECT_EQ(to_string(load_config("/").diagnostics.at(0)),
+            "/: error: cannot be read: Is a directory; name a readable file");
+}
+
+TEST(ConfigReader, reads_every_setting) {
+  const LoadedConfig loaded = read_config(R"(
+datapath: rewrite
+queues: {first: 100, count: 4, maxLength: 16384, batch: 32}
+marks: {mask: 0x00100000}
+divert: {backend: iptables-legacy, direct: false}
+masqueradePorts: [2000-3000, 8080]
+midstream: drop
+rejectWith: icmp
+onDeath: bypass
+stop: remove
+state: {path: none}
+tables: {flows: 1000, affinity: 2000}
+timeouts: {tcp_established: 5d, udp: 30, udp_stream: 2m, tcp_close: 10s}
+services: []
+)",
+                                          "f", "host");
+  ASSERT_TRUE(loaded.config);
+  const Config& config = *loaded.config;
+  EXPECT_EQ(config.queues.first, 100);
+  EXPECT_EQ(config.queues.count, 4);
+  EXPECT_EQ(config.queues.max_length, 16384U);
+  EXPECT_EQ(config.queues.batch, 32U);
+  EXPECT_EQ(config.mark_mask, 0x00100000U);
+  EXPECT_EQ(config.backend, RuleBackend::iptables_legacy);
+  EXPECT_THAT(config.masquerade_ports, ElementsAre(PortRange{2000, 3000}, PortRange{8080, 8080}));
+  EXPECT_EQ(config.midstream, Midstream::drop);
+  EXPECT_EQ(config.on_death, OnDeath::bypass);
+  EXPECT_EQ(config.on_stop, OnStop::remove);
+  EXPECT_EQ(config.tables.flows, 1000U);
+  EXPECT_EQ(config.tables.affinity, 2000U);
+  EXPECT_EQ(config.timeouts.tcp_established, flow::Seconds{432000});
+  EXPECT_EQ(config.timeouts.udp, flow::Seconds{30});
+  EXPECT_EQ(config.timeouts.udp_stream, flow::Seconds{120});
+  EXPECT_EQ(config.timeouts.tcp_close, flow::Seconds{10});
+}
+
+TEST(ConfigReader, names_the_node_after_the_host_in_lower_case) {
+  EXPECT_EQ(read_config("services: []", "f", "Node-1").config->node.name, "node-1");
+  EXPECT_EQ(read_config("{node: {name: Given}, services: []}", "f", "Node-1").config->node.name, "Given");
+}
+
+TEST(ConfigReader, chooses_the_local_detector) {
+  using Mode = LocalDetector::Mode;
+  struct {
+    const char* node;
+    Mode mode;
+    std::size_t cidrs;
+    const char* interface;
+  } const cases[] = {
+      {"{}", Mode::none, 0, ""},
+      {"{podCIDRs: [10.28.0.0/14]}", Mode::cluster_cidr, 1, ""},
+      {"{podCIDRs: [10.28.0.0/14, 'fd00::/64'], detectLocal: {mode: NodeCIDR}}", Mode::node_cidr, 2, ""},
+      {"{podCIDRs: [10.28.0.0/14], detectLocal: {mode: None}}", Mode::none, 0, ""},
+      {"{detectLocal: {mode: ClusterCIDR}}", Mode::none, 0, ""},
+      {"{detectLocal: {mode: BridgeInterface, bridgeInterface: cbr0}}", Mode::bridge_interface, 0, "cbr0"},
+      {"{detectLocal: {mode: InterfaceNamePrefix, interfaceNamePrefix: veth}}", Mode::interface_name_prefix, 0, "veth"},
+  };
+  for (const auto& c : cases) {
+    const auto loaded = read_config(std::string("node: ") + c.node + "\nservices: []\n", "f", "host");
+    ASSERT_TRUE(loaded.config) << c.node;
+    const LocalDetector& detector = loaded.config->node.detect_local;
+    EXPECT_EQ(detector.mode, c.mode) << c.node;
+    EXPECT_EQ(detector.cidrs.size(), c.cidrs) << c.node;
+    EXPECT_EQ(detector.interface, c.interface) << c.node;
+  }
+}
+
+TEST(ConfigReader, reads_session_affinity_in_each_form) {
+  struct {
+    const char* text;
+    std::optional<flow::Seconds> timeout;
+  } const cases[] = {
+      {"None", std::nullopt},
+      {"ClientIP", flow::Seconds{10800}},
+      {"{clientIP: {}}", flow::Seconds{10800}},
+      {"{clientIP: {timeoutSeconds: 60}}", flow::Seconds{60}},
+      {"{clientIP: {timeoutSeconds: 0}}", flow::Seconds{0}},
+  };
+  for (const auto& c : cases) {
+    const auto loaded = read_config(
+        "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, sessionAffinity: " + std::string(c.text) + "}]", "f",
+        "host");
+    ASSERT_TRUE(loaded.config) << c.text;
+    EXPECT_EQ(loaded.config->services[0].affinity_timeout, c.timeout) << c.text;
+  }
+}
+
+TEST(ConfigReader, reads_the_sample_configuration) {
+  const LoadedConfig loaded = load_config(LIMPET_SOURCE_DIR "/deploy/seed.yaml");
+  EXPECT_THAT(loaded.diagnostics, IsEmpty());
+  ASSERT_TRUE(loaded.config);
+  const Config& config = *loaded.config;
+  EXPECT_EQ(config.node.name, kThisNode);
+  EXPECT_EQ(config.node.node_ip, ip("10.128.0.5"));
+  EXPECT_THAT(config.node.detect_local.cidrs, ElementsAre(cidr("10.28.0.0/14")));
+  ASSERT_EQ(config.services.size(), 2U);
+  struct {
+    const char* name;
+    std::uint16_t port;
+    std::uint16_t node_port;
+  } const ports[] = {{"default/php-apache-svc:http", 80, 31332}, {"default/php-apache-svc:https", 443, 30558}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Service& service = config.services[i];
+    EXPECT_EQ(service.name, ports[i].name);
+    EXPECT_EQ(service.port, ports[i].port);
+    EXPECT_EQ(service.node_port, ports[i].node_port);
+    EXPECT_EQ(service.external_policy, TrafficPolicy::local);
+    EXPECT_EQ(service.internal_policy, TrafficPolicy::cluster);
+    EXPECT_EQ(service.affinity_timeout, flow::Seconds{10800});
+    ASSERT_EQ(service.endpoints.size(), 4U);
+    EXPECT_EQ(service.endpoints[0].at, (net::AddressPort{ip("10.28.8.5"), ports[i].port}));
+    EXPECT_EQ(service.endpoints[2].node_name, kOtherNode);
+  }
+}
+
+}  // namespace
+}  // namespace limpet::service
