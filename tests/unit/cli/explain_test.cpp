@@ -1,0 +1,146 @@
+// `limpet explain` on the sample configuration. Expected values: the seed's iptables dump, read by hand.
+#include "lb/cli/explain.h"
+
+#include <ostream>
+#include <set>
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace limpet::cli {
+namespace {
+
+using nlohmann::ordered_json;
+using testing::Contains;
+using testing::HasSubstr;
+
+struct Answer {
+  int exit_code;
+  std::string out;
+  std::string err;
+};
+
+Answer explain(ExplainOptions options) {
+  options.config = LIMPET_SOURCE_DIR "/deploy/seed.yaml";
+  std::ostringstream out;
+  std::ostringstream err;
+  const int exit_code = run_explain(options, out, err);
+  return {exit_code, out.str(), err.str()};
+}
+
+ordered_json explain_json(const std::string& from, const std::string& to, std::uint64_t seed = 1) {
+  return ordered_json::parse(explain({.from = from, .to = to, .seed = seed, .json = true}).out);
+}
+
+TEST(Explain, prints_the_keys_of_the_design_in_their_order) {
+  const ordered_json json = explain_json("203.0.113.7", "10.31.240.99:80");
+  std::vector<std::string> keys;
+  for (const auto& item : json.items()) keys.push_back(item.key());
+  EXPECT_EQ(keys, (std::vector<std::string>{"action", "endpoints", "endpoint", "masquerade", "service", "affinity",
+                                            "reason", "why"}));
+}
+
+const ordered_json kAll = {"10.28.6.5:80", "10.28.7.6:80", "10.28.8.5:80", "10.28.8.6:80"};
+const ordered_json kLocal = {"10.28.8.5:80", "10.28.8.6:80"};
+
+struct Case {
+  const char* name;
+  const char* from;
+  const char* to;
+  const char* action;
+  ordered_json endpoints;
+  bool masquerade;
+  ordered_json service;
+  const char* affinity;
+};
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  return info.param.name;
+}
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
+class Seed : public testing::TestWithParam<Case> {};
+
+TEST_P(Seed, is_explained) {
+  const Case& c = GetParam();
+  const ordered_json json = explain_json(c.from, c.to);
+  EXPECT_EQ(json["action"], c.action);
+  EXPECT_EQ(json["endpoints"], c.endpoints);
+  EXPECT_EQ(json["masquerade"], c.masquerade);
+  EXPECT_EQ(json["service"], c.service);
+  EXPECT_EQ(json["affinity"], c.affinity);
+  if (c.endpoints.empty()) {
+    EXPECT_TRUE(json["endpoint"].is_null());
+  } else {
+    EXPECT_THAT(c.endpoints, Contains(json["endpoint"]));
+  }
+}
+
+const char* const kHttp = "default/php-apache-svc:http";
+const Case kCases[] = {
+    {"vip_outside", "203.0.113.7", "10.31.240.99:80", "dnat", kAll, true, kHttp, "miss"},
+    {"vip_pod", "10.28.6.77", "10.31.240.99:80", "dnat", kAll, false, kHttp, "miss"},
+    {"vip_node", "10.128.0.5", "10.31.240.99:80", "dnat", kAll, true, kHttp, "miss"},
+    {"node_port_outside", "203.0.113.7", "10.128.0.5:31332", "dnat", kLocal, false, kHttp, "miss"},
+    {"node_port_pod", "10.28.6.77", "10.128.0.5:31332", "dnat", kAll, false, kHttp, "miss"},
+    {"node_port_node", "10.128.0.5", "10.128.0.5:31332", "dnat", kAll, true, kHttp, "miss"},
+    {"unknown_port", "203.0.113.7", "10.31.240.99:81", "none", ordered_json::array(), false, nullptr, "none"},
+};
+INSTANTIATE_TEST_SUITE_P(all, Seed, testing::ValuesIn(kCases), case_name);
+
+TEST(Explain, depends_on_the_seed_alone) {
+  std::set<std::string> chosen;
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    const ordered_json one = explain_json("203.0.113.7", "10.31.240.99:80", seed);
+    EXPECT_EQ(one, explain_json("203.0.113.7", "10.31.240.99:80", seed));
+    chosen.insert(one["endpoint"]);
+  }
+  EXPECT_EQ(chosen.size(), 4U);  // one of four missing by chance: 4 * 0.75^100 < 1e-11
+}
+
+TEST(Explain, gives_its_reasons_in_order) {
+  const std::vector<std::string> why = explain_json("203.0.113.7", "10.128.0.5:31332")["why"];
+  ASSERT_EQ(why.size(), 8U);
+  EXPECT_EQ(why[0], "10.128.0.5:31332/tcp is the nodePort of service default/php-apache-svc:http");
+  EXPECT_EQ(why[1], "203.0.113.7 is neither a pod nor this node");
+  EXPECT_EQ(why[2], "externalTrafficPolicy Local: only endpoints of this node");
+  EXPECT_EQ(why[3], "10.28.6.5:80 is left out: not on this node");
+  EXPECT_EQ(why[4], "10.28.7.6:80 is left out: not on this node");
+  EXPECT_EQ(why[5], "sessionAffinity ClientIP, 10800 s: the client is not known yet");
+  EXPECT_THAT(why[6], HasSubstr("is chosen at random by weight from 2 endpoints"));
+  EXPECT_EQ(why[7], "not masqueraded: externalTrafficPolicy Local keeps the client's address");
+}
+
+TEST(Explain, prints_a_table_for_people) {
+  const Answer answer = explain({.from = "203.0.113.7", .to = "10.31.240.99:81"});
+  EXPECT_EQ(answer.exit_code, 0);
+  EXPECT_EQ(
+      answer.out,
+      "action      none\n"
+      "reason      no service has this destination\n"
+      "why         10.31.240.99:81/tcp is neither a clusterIP nor a nodePort on an address that takes nodePorts\n");
+}
+
+TEST(Explain, refuses_what_is_no_connection) {
+  struct {
+    ExplainOptions options;
+    const char* complaint;
+  } const cases[] = {
+      {{.from = "nowhere", .to = "10.0.0.1:80"}, "--from 'nowhere' is not an IP address"},
+      {{.from = "10.0.0.1", .to = "10.0.0.1"}, "--to '10.0.0.1' is not IP:PORT"},
+      {{.from = "10.0.0.1", .to = "10.0.0.1:80", .protocol = "gre"}, "--protocol 'gre' is not tcp, udp or sctp"},
+      {{.from = "fd00::1", .to = "10.0.0.1:80"}, "of different families"},
+  };
+  for (const auto& c : cases) {
+    const Answer answer = explain(c.options);
+    EXPECT_EQ(answer.exit_code, 2);
+    EXPECT_THAT(answer.err, HasSubstr(c.complaint));
+    EXPECT_EQ(answer.out, "");
+  }
+}
+
+}  // namespace
+}  // namespace limpet::cli
