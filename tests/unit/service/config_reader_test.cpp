@@ -89,6 +89,9 @@ const Case kYaml[] = {
      {"f:1:11: warning: services is empty: nothing is balanced",
       "f:2:9: error: queues is a single value; write a mapping of keys to values"}},
     {"scalar_for_list", "services: web\n", {"f:1:11: error: services is a single value; write a list, as in [a, b]"}},
+    {"list_that_holds_itself",
+     "services: &all [*all]\n",
+     {"f:1:11: error: services[0] is a list; write a mapping of keys to values"}},
     {"key_is_a_list",
      "services: []\n? [a]\n: b\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
@@ -267,6 +270,12 @@ TEST(ConfigReader, names_a_file_that_it_cannot_read) {
             "/nonexistent/limpet.yaml: error: cannot be read: No such file or directory; name a readable file");
   EXPECT_EQ(to_string(load_config("/").diagnostics.at(0)),
             "/: error: cannot be read: Is a directory; name a readable file");
+}
+
+TEST(ConfigReader, survives_deep_nesting) {
+  const std::vector<std::string> diagnostics = complaints("services: " + std::string(100'000, '['));
+  ASSERT_FALSE(diagnostics.empty());
+  EXPECT_THAT(diagnostics[0], testing::HasSubstr("error: not YAML: "));
 }
 
 TEST(ConfigReader, reads_every_setting) {
