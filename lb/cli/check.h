@@ -12,7 +12,7 @@
 namespace limpet::cli {
 
 struct CheckOptions {
-  std::string config;
+  std::string config{};
 };
 
 int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err);

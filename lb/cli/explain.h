@@ -17,11 +17,11 @@
 namespace limpet::cli {
 
 struct ExplainOptions {
-  std::string config;
-  std::string from;
-  std::string to;
+  std::string config{};
+  std::string from{};
+  std::string to{};
   std::string protocol = "tcp";
-  std::string in_interface;  // empty: unknown
+  std::string in_interface{};  // empty: unknown
   std::uint64_t seed = 1;
   bool json = false;
 };
