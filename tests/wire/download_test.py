@@ -59,15 +59,16 @@ class Download(unittest.TestCase):
 
     def test_upload(self):
         """The other direction: a socket of the client's sends, one of pod-a's receives."""
-        server = self.net.sink(socket.SOCK_STREAM)
-        server.listen()
-        sender = threading.Thread(target=self.send, daemon=True)
-        sender.start()
         received = hashlib.md5()
-        connection, _ = server.accept()
-        while chunk := connection.recv(1 << 20):
-            received.update(chunk)
-        sender.join()
+        with self.net.sink(socket.SOCK_STREAM) as server:
+            server.listen()
+            sender = threading.Thread(target=self.send, daemon=True)
+            sender.start()
+            connection, _ = server.accept()
+            with connection:
+                while chunk := connection.recv(1 << 20):
+                    received.update(chunk)
+            sender.join()
         self.assertEqual(received.hexdigest(), self.net.digest.hexdigest())
 
     def send(self):

@@ -217,7 +217,8 @@ def main(build):
     netns.enter(options.mode)
     current = Lab(options)
     build(current)
-    ended = unittest.main(module="__main__", argv=[sys.argv[0], "-v", *options.tests], exit=False).result
+    # Warnings off: programs that still run at the end are meant to, they die with the namespaces.
+    ended = unittest.main(module="__main__", argv=[sys.argv[0], "-v", *options.tests], exit=False, warnings="ignore").result
     if not ended.wasSuccessful():
         sys.exit(1)
     if len(ended.skipped) == ended.testsRun:

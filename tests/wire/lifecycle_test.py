@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Starting, ending, being killed, being started twice: exit codes, rules that stay or go, packets that wait."""
 
+import pathlib
 import re
 import signal
 import socket
@@ -111,18 +112,24 @@ class Lifecycle(unittest.TestCase):
     def test_what_was_queued_at_the_signal_is_answered(self):
         """Stopped, so that a burst waits in the kernel's queue; told to end; let go: the burst still arrives."""
         limpet = self.start(stop="remove").wait_ready()
-        server = self.net.sink(socket.SOCK_DGRAM)
+        burst = [number.to_bytes(2, "big") for number in range(BURST)]
         limpet.process.send_signal(signal.SIGSTOP)
+        netns.wait_until(lambda: self.stopped(limpet.process.pid), 5, "every thread stands still")
         # From a pod: not masqueraded, therefore one crossing of the queues.
-        with self.net.pods["pod-b"].socket(self.net.socket_family, socket.SOCK_DGRAM) as client:
-            for number in range(BURST):
-                client.sendto(number.to_bytes(2, "big"), (self.plan.sink, 9))
-        netns.wait_until(lambda: self.waiting() >= BURST, 5, "the burst waits in the queues")
-        limpet.process.send_signal(signal.SIGTERM)
-        limpet.process.send_signal(signal.SIGCONT)
-        self.assertEqual(limpet.wait(), 0)
-        self.assertEqual({server.recv(2) for _ in range(BURST)}, {number.to_bytes(2, "big") for number in range(BURST)})
-        server.close()
+        pod = self.net.pods["pod-b"]
+        with self.net.sink(socket.SOCK_DGRAM) as server, pod.socket(self.net.socket_family, socket.SOCK_DGRAM) as client:
+            for datagram in burst:
+                client.sendto(datagram, (self.plan.sink, 9))
+            netns.wait_until(lambda: self.waiting() >= BURST, 5, "the burst waits in the queues")
+            limpet.process.send_signal(signal.SIGTERM)
+            limpet.process.send_signal(signal.SIGCONT)
+            self.assertEqual(limpet.wait(), 0)
+            self.assertEqual(sorted(server.recv(2) for _ in burst), burst)
+
+    def stopped(self, process):
+        """A signal to stop takes its time; a thread that still runs would answer the first of the burst."""
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{process}/task").glob("*/stat")]
+        return set(states) == {"T"}
 
     def waiting(self):
         """Packets that the kernel holds for userspace (nfnetlink_queue: queue_total is the third column)."""
