@@ -6,6 +6,7 @@
 #include <string>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lb/divert/diverter.h"
 #include "tests/wire/divert_private_network.h"
@@ -255,6 +256,26 @@ constexpr Case kCases[] = {
 };
 INSTANTIATE_TEST_SUITE_P(Divert, Rules, testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Diverter, WithoutPrivilegeSaysSo) {
+  if (const std::string reason = enter_private_network(Privilege::as_is); !reason.empty()) GTEST_SKIP() << reason;
+  ASSERT_EQ(::setresuid(65534, 65534, 65534), 0);
+  auto diverter = Diverter::open({});
+  ASSERT_TRUE(diverter) << diverter.error().message;
+  const auto applied = diverter->apply(both_families());
+  ASSERT_FALSE(applied);
+  EXPECT_EQ(applied.error().kind, store::ErrorKind::permission) << applied.error().message;
+  EXPECT_NE(applied.error().message.find("cannot divert IPv4: "), std::string::npos) << applied.error().message;
+  const auto removed = diverter->remove_requests();
+  ASSERT_FALSE(removed) << "what cannot be looked at cannot be said to be gone";
+  EXPECT_EQ(removed.error().kind, store::ErrorKind::permission) << removed.error().message;
+}
+
+TEST(Diverter, RefusesABackendThatItDoesNotHave) {
+  const auto diverter = Diverter::open({.backend = Backend::nft});
+  ASSERT_FALSE(diverter);
+  EXPECT_EQ(diverter.error().kind, store::ErrorKind::configuration);
+}
 
 }  // namespace
 }  // namespace limpet::test
