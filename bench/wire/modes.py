@@ -200,16 +200,25 @@ def _busy_seconds() -> tuple[float, float]:
 
 def _bulk(rig: Rig, effort: Effort) -> Sample:
     address, port = rigs.BULK_ENDPOINT
-    server = rig.spawn("endpoints", "iperf3", "-s", "-1", "-p", str(port), cpu=rigs.WORKER_CPU)
-    for _ in range(100):
-        if f":{port} " in rig.run("endpoints", "ss", "-ltnH"):
-            break
-        time.sleep(0.02)
-    begin, busy = _busy_seconds()
-    report = json.loads(rig.run("clients", "iperf3", "-c", rigs.VIP, "-p", str(rigs.PORT), "-B", rigs.BULK_CLIENT, "-t",
-                                str(max(1, round(effort.seconds))), "-J", cpu=rigs.GENERATOR_CPU))
-    end, busy_then = _busy_seconds()
-    server.wait(timeout=10)
+    server = rig.spawn("endpoints", "iperf3", "-s", "-B", address, "-p", str(port), cpu=rigs.WORKER_CPU)
+    try:
+        _await_listener(rig, port)
+        begin, busy = _busy_seconds()
+        report = json.loads(rig.run(
+            "clients", "iperf3", "-c", rigs.VIP, "-p", str(rigs.PORT), "-B", rigs.BULK_CLIENT, "-J",
+            "-t", str(max(1, round(effort.seconds))), cpu=rigs.GENERATOR_CPU, timeout=effort.seconds + 15))
+        end, busy_then = _busy_seconds()
+    finally:
+        server.kill()
+        server.wait()
     received = report["end"]["sum_received"]
     return Sample(received["bits_per_second"], (busy_then - busy) * 1e9 / (received["bytes"] / 1024),
                   report["end"]["sum_sent"]["bytes"], received["bytes"], 0, end - begin)
+
+
+def _await_listener(rig: Rig, port: int):
+    for _ in range(100):
+        if f":{port} " in rig.run("endpoints", "ss", "-ltnH"):
+            return
+        time.sleep(0.02)
+    raise RigError(f"{rig.name}: the server does not listen: {rig.log_tail()}")

@@ -71,11 +71,14 @@ class Rig:
         pin = [] if cpu is None else ["taskset", "-c", str(cpu)]
         return ["nsenter", f"--net={self.netns(where)}", *pin]
 
-    def run(self, where: str, *command: str, cpu: int | None = None, stdin: str | None = None) -> str:
-        """Run to its end; its output. RigError if it fails."""
-        done = subprocess.run(
-            [*self._enter(where, cpu), *command], input=stdin, text=True, capture_output=True, check=False
-        )
+    def run(self, where: str, *command: str, cpu: int | None = None, stdin: str | None = None,
+            timeout: float | None = None) -> str:
+        """Run to its end; its output. RigError if it fails, or takes longer than `timeout` seconds."""
+        try:
+            done = subprocess.run([*self._enter(where, cpu), *command], input=stdin, text=True, capture_output=True,
+                                  check=False, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise RigError(f"{self.name}: {' '.join(command)}: no end after {timeout:.0f} s") from error
         if done.returncode != 0:
             raise RigError(f"{self.name}: {' '.join(command)}: {done.stderr.strip() or done.returncode}")
         return done.stdout
