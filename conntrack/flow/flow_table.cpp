@@ -38,7 +38,7 @@ std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
                               const net::AddressPort& b) const noexcept {
   const std::uint64_t number = static_cast<std::uint64_t>(protocol);
   if (a.address.is_v4()) {
-    const auto [low, high] = std::minmax(packed(a), packed(b));
+    const auto [low, high] = std::minmax({packed(a), packed(b)});  // by value: a list, not references
     return store::siphash13(key_, std::array{low | number << 56, high});
   }
   const net::AddressPort& low = a < b ? a : b;
