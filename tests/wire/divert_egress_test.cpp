@@ -69,7 +69,7 @@ struct EgressCase {
   std::vector<const char*> setup;  // `ip` commands; interfaces a, b, c are up, each with its other end
   const char* destination;
   const char* out;
-  friend void PrintTo(const EgressCase& c, std::ostream* out) { *out << c.name; }
+  friend void PrintTo(const EgressCase& c, std::ostream* stream) { *stream << c.name; }
 };
 
 class Masquerade : public testing::TestWithParam<EgressCase> {};
