@@ -29,7 +29,10 @@ enum class Counter : std::uint8_t {
   foreign_syn_ack,         // SYN|ACK on a flow that waits for none: left alone
   ports_reclaimed,         // a TIME_WAIT port given to a new connection, for want of free ones
   tuple_clashes,           // resolved by another source port
-  dropped_malformed,       // headers that lie about lengths, unknown versions, …
+  dropped_too_short,       // malformed, each by its net::ParseError: shorter than its headers or stated length
+  dropped_bad_version,
+  dropped_bad_header_length,
+  dropped_extension_chain,
   dropped_fragment,
   dropped_unsupported,  // a transport protocol that cannot be translated
   dropped_truncated,    // to be translated, but not here as a whole

@@ -18,13 +18,21 @@ constexpr unsigned kPortAttempts = 16;
 
 Counter counter_of(net::ParseError error) noexcept {
   switch (error) {
+    case net::ParseError::bad_version:
+      return Counter::dropped_bad_version;
+    case net::ParseError::bad_header_length:
+      return Counter::dropped_bad_header_length;
+    case net::ParseError::extension_chain:
+      return Counter::dropped_extension_chain;
     case net::ParseError::fragment:
       return Counter::dropped_fragment;
     case net::ParseError::unsupported_protocol:
       return Counter::dropped_unsupported;
-    default:
-      return Counter::dropped_malformed;
+    case net::ParseError::none:
+    case net::ParseError::truncated:
+      break;
   }
+  return Counter::dropped_too_short;
 }
 
 Counter counter_of(AffinityOutcome outcome) noexcept {

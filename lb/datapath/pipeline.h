@@ -1,13 +1,12 @@
 // pipeline.h: one packet in, one verdict out: the whole product without I/O.
 //
-//   destination hooks (PREROUTING, OUTPUT)              source hooks (POSTROUTING, INPUT)
-//     hit outer   client → VIP: dst := endpoint           hit middle  endpoint → client: src := VIP
-//                 (masquerade: set the mark bit)           hit middle  client → endpoint, masqueraded: src :=
-//                 egress:port,
-//     hit inner   endpoint → egress: dst := client                    clear the mark bit
-//     hit middle  second crossing, or a foreign direct    hit outer   second crossing: accept
-//                 flow: accept                            hit inner   second crossing: accept
-//     miss        decide, create the flow, rewrite        miss        accept, never decide
+//   destination hooks: PREROUTING, OUTPUT              source hooks: POSTROUTING, INPUT
+//     outer   client → VIP          dst := endpoint       middle  endpoint → client   src := VIP
+//             (masquerade: set the mark bit)              middle  client → endpoint   masqueraded: src := egress:port,
+//     inner   endpoint → egress     dst := client                                     clear the mark bit
+//     middle  second crossing, or a foreign direct        outer   second crossing     accept
+//             flow: accept                                inner   second crossing     accept
+//     miss    decide, create the flow, rewrite            miss    accept, never decide
 //
 // Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be
 // translated and cannot be is dropped and counted by reason. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet

@@ -80,14 +80,15 @@ class Drops(unittest.TestCase):
     def test_malformed_packets_are_counted_by_reason(self):
         vip, sink = self.plan.vip, self.plan.sink
         table = [
-            ("TCP data offset 4 of at least 5", vip, TCP, tcp(80, offset_words=4), "dropped_malformed"),
-            ("TCP data offset 15, no options there", vip, TCP, tcp(80, offset_words=15), "dropped_malformed"),
-            ("UDP length 7 of at least 8", sink, UDP, udp(9, length=7), "dropped_malformed"),
-            ("UDP length beyond the packet", sink, UDP, udp(9, length=100), "dropped_malformed"),
+            ("TCP data offset 4 of at least 5", vip, TCP, tcp(80, offset_words=4), "dropped_bad_header_length"),
+            ("TCP data offset 15, no options there", vip, TCP, tcp(80, offset_words=15), "dropped_too_short"),
+            ("UDP length 7 of at least 8", sink, UDP, udp(9, length=7), "dropped_bad_header_length"),
+            ("UDP length beyond the packet", sink, UDP, udp(9, length=100), "dropped_too_short"),
         ]
         if self.net.family == "v6":
             chain = options_chain(9, TCP, tcp(80))
-            table.append(("nine extension headers of at most 8", vip, DESTINATION_OPTIONS, chain, "dropped_malformed"))
+            name = "nine extension headers of at most 8"
+            table.append((name, vip, DESTINATION_OPTIONS, chain, "dropped_extension_chain"))
         for name, target, protocol, payload, reason in table:
             with self.subTest(name):
                 before = self.limpet.counter(reason)
