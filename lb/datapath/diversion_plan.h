@@ -1,10 +1,12 @@
-// diversion_plan.h: which packets must reach the queues. Pure data, made from what is balanced, carried out by
-// lb/divert.
+// diversion_plan.h: which packets must reach the queues. Pure data: made from what is balanced,
+// carried out by lb/divert.
 //
 // Requests are recognised by their destination, replies by their source (design: rules of one kind per hook):
-//   services    every (protocol, address, port) that clients address: VIPs, and nodePorts on each of the node's
-//   addresses endpoints   every (protocol, address, port) that may answer locals      the node's own addresses: where
-//   replies to masqueraded flows arrive
+//   services    every (protocol, address, port) that clients address: VIPs, and nodePorts on each of
+//               the node's addresses
+//   endpoints   every (protocol, address, port) that may answer
+//   locals      the node's own addresses: where replies to masqueraded flows arrive
+//
 // Each list is sorted and free of duplicates, so that two plans can be compared and differences applied.
 #pragma once
 

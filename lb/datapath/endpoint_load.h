@@ -1,7 +1,8 @@
 // endpoint_load.h: how busy each endpoint is: the pipeline writes it, policies that look at load read it.
 //
-//   shard[worker][slot]   opened, closed, established, refused, timed_out: monotone counters of one worker for one
-//   endpoint slot active(slot)          opened - closed, summed over the workers: connections now
+//   shard[worker][slot]   opened, closed, established, refused, timed_out: monotone counters of one worker
+//                         for one endpoint slot
+//   active(slot)          opened - closed, summed over the workers: connections now
 //
 // A worker is the only writer of its shard, so an event costs one plain increment; a reader sums over the workers.
 // Indexed by the slot of an EndpointId.

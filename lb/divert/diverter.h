@@ -1,8 +1,9 @@
 // diverter.h: put a diversion plan into the kernel, change it, take it out again.
 //
-//   apply            queues configured (the caller) ─▶ sets ─▶ mangle POSTROUTING, INPUT ─▶ raw PREROUTING, OUTPUT ─▶
-//   routes remove_requests  routes, raw      no new packet is held remove_replies   mangle, sets     between the two
-//   the caller answers what was held
+//   apply            queues configured (the caller) ─▶ sets ─▶ mangle POSTROUTING, INPUT
+//                    ─▶ raw PREROUTING, OUTPUT ─▶ routes
+//   remove_requests  routes, raw      no new packet is held
+//   remove_replies   mangle, sets     between the two the caller answers what was held
 //
 // A packet is thus never translated one way while nobody would translate it back. A family (IPv4, IPv6) without
 // services gets no rules; one with services that the kernel cannot divert is an error. Every step may be repeated:

@@ -1,9 +1,9 @@
 // preflight.h: what in the machine's settings keeps diverted packets from arriving. Looks only; sets nothing.
 //
 //   net.ipv4.ip_forward, net.ipv6.conf.all.forwarding   0: a node forwards nothing to endpoints elsewhere
-//   net.bridge.bridge-nf-call-iptables, -ip6tables      absent or 0 while there are bridges: packets between two ports
-//   of
-//                                                       one bridge pass no hook, pods beside each other included
+//   net.bridge.bridge-nf-call-iptables, -ip6tables      absent or 0 while there are bridges: packets between
+//                                                       two ports of one bridge pass no hook, pods beside
+//                                                       each other included
 //   net.ipv4.conf.all.route_localnet                    0: an endpoint at 127.0.0.0/8 hears local clients only
 //
 // rp_filter is not among them: no source is rewritten before the kernel has validated it.

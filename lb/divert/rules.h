@@ -1,13 +1,11 @@
 // rules.h: the iptables rules of a diversion plan, as text for iptables-restore --noflush. Pure.
 //
-//   raw     PREROUTING  ─▶ LIMPET-PREROUTING    to a service                            ─▶ NFQUEUE   request
-//                                               from an endpoint, to the node itself    ─▶ NFQUEUE   reply, masqueraded
-//           OUTPUT      ─▶ LIMPET-OUTPUT        to a service                            ─▶ NFQUEUE   request
-//   mangle  POSTROUTING ─▶ LIMPET-POSTROUTING   mark bit set                            ─▶ NFQUEUE   request,
-//   masqueraded
-//                                               from an endpoint                        ─▶ NFQUEUE   reply
-//           INPUT       ─▶ LIMPET-INPUT         from an endpoint                        ─▶ NFQUEUE   reply, local
-//           client
+//   raw     PREROUTING  ─▶ LIMPET-PREROUTING   to a service                          ─▶ NFQUEUE  request
+//                                              from an endpoint, to the node itself  ─▶ NFQUEUE  reply, masqueraded
+//           OUTPUT      ─▶ LIMPET-OUTPUT       to a service                          ─▶ NFQUEUE  request
+//   mangle  POSTROUTING ─▶ LIMPET-POSTROUTING  mark bit set                          ─▶ NFQUEUE  request, masqueraded
+//                                              from an endpoint                      ─▶ NFQUEUE  reply
+//           INPUT       ─▶ LIMPET-INPUT        from an endpoint                      ─▶ NFQUEUE  reply, local client
 //
 // With sets each line above is one rule. Without, it is one rule per address, and "from an endpoint, to the node
 // itself" takes a chain of its own, LIMPET-REPLIES, so that the rules number endpoints + locals, not their product.

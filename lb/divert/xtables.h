@@ -1,7 +1,8 @@
 // xtables.h: the iptables tools of one variant, IPv4 and IPv6, and what the kernel can do through them.
 //
-//   nft      iptables-nft-restore, -save       rules live in nf_tables, matches and targets through its compatibility
-//   layer legacy   iptables-legacy-restore, -save    rules live in ip_tables
+//   nft      iptables-nft-restore, -save       rules live in nf_tables, matches and targets through its
+//                                              compatibility layer
+//   legacy   iptables-legacy-restore, -save    rules live in ip_tables
 //
 // Each program call is one transaction on one table of one family. The two variants do not see each other's rules:
 // clean-up looks at both. Reading the legacy variant creates the table in the kernel, with its hooks, so it is read

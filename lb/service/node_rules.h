@@ -5,9 +5,8 @@
 //                 node     a source that is one of the node's own addresses
 //                 outside  anybody else
 //   detectors     of CIDRs know only their own families: with podCIDRs of IPv4 alone there is none for IPv6
-//   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses; on 127.0.0.0/8
-//   only
-//                 with localhostNodePorts, on ::1 never
+//   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses;
+//                 on 127.0.0.0/8 only with localhostNodePorts, on ::1 never
 //   addresses     node.addresses if the configuration lists them, else what the NodeView holds
 //
 // Immutable, pure, O(1) but for the handful of CIDRs. Any number of threads.
