@@ -1,15 +1,19 @@
 // flow.h: one connection through limpet: who speaks to whom, on either side of the translation.
 //
-//                outer                      middle                            inner (masqueraded only)
-//   client ────────────── service   client' ────────────── endpoint   egress ────────────── endpoint
+//           outer                    middle                     inner (masqueraded only)
+//   client ─────── service   client' ──────── endpoint   egress ──────── endpoint
 //
-//   outer   what the client sees        client:port  ↔ service:port
-//   middle  behind the destination NAT  client:port' ↔ endpoint:port    port' differs from port after a tuple clash
-//   only inner   behind the source NAT       egress:port" ↔ endpoint:port    known at POSTROUTING, once the route is
+//   outer    what the client sees            client:port   ↔ service:port
+//   middle   behind the destination NAT      client:port'  ↔ endpoint:port   port' differs after a tuple clash
+//   inner    behind the source NAT           egress:port"  ↔ endpoint:port   known at POSTROUTING
 //
-// Each is an unordered pair of (address, port) and stands in the flow table's index at most once over all flows: that
-// is NAT's uniqueness rule. The ends of a pair never change while it is in the index, so it may be compared under the
-// index shard's lock alone; everything else is guarded by the record's own lock.
+// Each is an unordered pair of (address, port) and stands in the flow table's index at most once over all
+// flows: that is NAT's uniqueness rule. The ends of a pair never change while it is in the index, so it may
+// be compared under the index shard's lock alone; everything else is guarded by the record's own lock.
+//
+// Lifetime: idle until `deadline`, which every packet moves: last packet + the timeout of the protocol's
+// state. A flow is due when now > deadline. A masqueraded flow in TIME_WAIT waits kPortHold at most: its
+// port is scarce.
 #pragma once
 
 #include <array>

@@ -2,18 +2,25 @@
 //
 //   records   a slab of fixed capacity; a record is taken, used, given back; its generation counts the uses
 //   index     buckets → chains of links (record, role), kept inside the records: no allocation after start
-//             hash    SipHash-1-3 under a secret key of protocol and the unordered pair of ends, so a packet finds its
-//             flow
-//                     from either direction, at any hook
-//             shards  a lock for every 1/kShards of the buckets; the shard follows from the hash
+//     hash      SipHash-1-3 under a secret key of protocol and the unordered pair of ends, so a packet
+//               finds its flow from either direction, at any hook
+//     shards    a lock for every 1/kShards of the buckets; the shard follows from the hash
 //
-// Lock order: a record's lock first; an index shard, the free list (and elsewhere affinity and ports) are leaf locks,
-// never two at once; never two records at once.
-//   find     shard → (record, generation) → release → record lock → recheck generation and liveness; else look again
-//   create   take a record, lock it, insert-if-absent its outer key; who loses that race gives the record back and
-//   finds the winner's remove   under the record's lock: unlink each key, next generation, give back
+//   buckets_ [ 0 | 5 | 0 | 1 | … ]      link id = 1 + record * 3 + role, 0: end of chain
+//                  │       └──▶ record 0 outer ──▶ record 7 middle ──▶ 0
+//                  └──────────▶ record 1 middle ─▶ 0
+//
+// Lock order: a record's lock first; an index shard, the free list (and elsewhere affinity and ports) are
+// leaf locks, never two at once; never two records at once.
+//   find      shard → (record, generation) → release → record lock → recheck generation and liveness; else
+//             again
+//   create    take a record, lock it, insert-if-absent its outer key; who loses that race gives the record
+//             back and finds the winner's
+//   remove    under the record's lock: unlink each key, next generation, give back
 // A record whose creation is not complete is locked, so whoever finds it waits until the decision is made.
 //
+// Cost: find, create, link and remove are O(1) expected (load factor <= 1 link a bucket). Sweeps skip a
+// record that another thread has locked: it is in use, so neither due nor idle.
 // Memory: about 250 bytes a record, 12 bytes of index a record; pages are touched when first used.
 #pragma once
 

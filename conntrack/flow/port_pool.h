@@ -1,18 +1,22 @@
 // port_pool.h: source ports for masqueraded connections.
 //
-//   one pool per (protocol, egress address, endpoint): there alone must a port be unique, so each endpoint has them all
-//   pool    65,536 bits: ports in use; and the ports that only TIME_WAIT connections hold, oldest first
-//   choose  the client's own port, where it is free and may be kept; else the next free one of the allowed ports,
-//   searched by
-//           words from a random place: at most 1,024 words
+//   one pool per (protocol, egress address, endpoint): there alone must a port be unique, so each endpoint
+//   has them all
+//   pool      65,536 bits: ports in use; and the ports that only TIME_WAIT connections hold, oldest first
+//   choose    the client's own port, where it is free and may be kept; else the next free one of the allowed
+//             ports, searched by words from a random place: at most 1,025 steps
 //
-// A port may be kept if it lies outside the node's ephemeral range (net.ipv4.ip_local_port_range: a local socket could
-// take it) and is no nodePort; it may be assigned if it lies in `masqueradePorts` and is no nodePort
-// (kubernetes/kubernetes#139276). Exhaustion is answered with nullopt; oldest_held() then names the port that can be
-// spared first. Its flow is removed by the caller.
+//   port                                  may be kept                          may be assigned
+//   0                                     no                                   no
+//   a nodePort                            no                                   no
+//   in ip_local_port_range                no: a local socket could take it     if it is in masqueradePorts
+//   any other                             yes                                  if it is in masqueradePorts
 //
-// Threads: any; pools are found under a shard's mutex, a leaf lock held for one operation. Memory: 8 KiB a pool, made
-// on first use, one for each endpoint that masqueraded clients reach.
+// Why no nodePort: kubernetes/kubernetes#139276. Exhaustion is answered with nullopt; oldest_held() then
+// names the port that can be spared first. The caller removes its flow, which releases it.
+//
+// Threads: any; pools are found under a shard's mutex, a leaf lock held for one operation. Memory: 16 KiB a
+// pool, made on first use, one for each endpoint that masqueraded clients reach; never given back.
 #pragma once
 
 #include <array>

@@ -1,13 +1,22 @@
 // tcp_state.h: what limpet knows of a TCP connection that passes by.
 //
-//            SYN →          ← SYN|ACK         ACK →              FIN          ACK of the other side     FIN of the
-//            other side
-//   none ──▶ syn_sent ──▶ syn_recv ──▶ established ──▶ fin_wait ──▶ close_wait ──▶ last_ack ──▶ time_wait
-//                     a RST at the expected sequence, in any state ──▶ close                     (the ACK of that)
+//   none ── SYN ──▶ syn_sent ── SYN|ACK of the endpoint ──▶ syn_recv ── ACK of the client ──▶ established
 //
-// States and names are nf_conntrack's (net/netfilter/nf_conntrack_proto_tcp.c); windows are not tracked: a packet is
-// never refused for its sequence number, only a RST is not believed: it must stand where the receiver's last
-// acknowledgement points (RFC 5961 section 3.2), so that a blind attacker cannot close a flow. Value type; no clock.
+//   established ── FIN ──▶ fin_wait ── ACK of the other side ──▶ close_wait ── its FIN ──▶ last_ack
+//                             └───────────────── FIN of the other side ──────────────────────▶┘
+//   last_ack ── ACK ──▶ time_wait
+//
+//   any state ── RST at the expected sequence ──▶ close
+//
+// Either side may close first. Retransmissions change nothing. States and names are nf_conntrack's
+// (net/netfilter/nf_conntrack_proto_tcp.c). Windows are not tracked: a packet is never refused for its
+// sequence number, only a RST is not believed, so that a blind attacker cannot close a flow:
+//
+//   in syn_sent    the endpoint's RST must acknowledge the client's SYN (RFC 9293 section 3.10.7.3)
+//   later          it must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2);
+//                  where the receiver has acknowledged nothing yet, it is believed
+//
+// Value type; no clock.
 #pragma once
 
 #include <cstdint>

@@ -1,22 +1,32 @@
 // affinity_table.h: (scope, client) → endpoint, for as long as the client keeps coming back.
 //
-//   get_or_assign   one critical section: look the client up, judge what is remembered, choose afresh if it does not
-//   hold,
-//                   date it. Two workers can never give one client two endpoints
-//   judged          hit      remembered, now - stamp <= timeout (inclusive, to the millisecond), endpoint still
-//   selectable
-//                   expired  remembered, but too long ago
-//                   moved    remembered in time, but its endpoint may no longer be chosen
-//                   miss     not remembered
-//   timeout         an argument, so a changed configuration holds for clients that are known already. Zero: never
-//   expires refreshed       by every get_or_assign: a window that slides with each new connection, as xt_recent's --set
-//   does
+//   get_or_assign   one critical section: look the client up, judge what is remembered, choose afresh if it
+//                   does not hold, date it. Two workers can never give one client two endpoints
+//   judged          miss      not remembered
+//                   hit       remembered, now - stamp <= timeout (inclusive, to the millisecond), and its
+//                             endpoint is still selectable
+//                   expired   remembered, but too long ago
+//                   moved     remembered in time, but its endpoint may no longer be chosen
+//   timeout         an argument, so a changed configuration holds for clients that are known already.
+//                   Zero: never expires
+//   refreshed       by every get_or_assign: a window that slides with each new connection, as xt_recent's
+//                   --set does. find() refreshes nothing
+//   provisional     until confirm(): the client has answered that endpoint. A fresh choice is provisional
+//                   again
 //
-// AffinityStore is the concept; AffinityTable implements it over oneTBB's concurrent_hash_map (an accessor is the
-// critical section). Bounded: a ring holds the keys in order of arrival, one place each. When all places are taken, a
-// new client's key takes the place of one of the next kScan keys: an expired one, else a provisional one (its client
-// never answered the endpoint), else the one longest unused. Each kind is counted. Lock order: ring, then map;
-// get_or_assign never holds both. Memory: about 120 bytes an entry.
+// AffinityStore is the concept; AffinityTable implements it over oneTBB's concurrent_hash_map (an accessor
+// is the critical section).
+//
+// Bounded: a ring holds the keys in order of arrival, one place each. When all places are taken, a new
+// client's key takes the place of one of the next kScan keys, and the hand moves on by one:
+//
+//   1. an expired one
+//   2. a provisional one
+//   3. a confirmed one; of several of a kind, the one longest unused. Each kind is counted.
+//
+// Capacity is exact at rest; while n threads add clients at once, the map may hold n entries more.
+// Threads: any. Lock order: ring, then map; get_or_assign never holds both. O(1). Memory: about 120 bytes
+// an entry.
 #pragma once
 
 #include <array>

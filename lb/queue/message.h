@@ -1,13 +1,18 @@
 // message.h: the two messages of the hot loop, read and written in place (linux/netfilter/nfnetlink_queue.h).
 //
-//   kernel → us   nlmsghdr | nfgenmsg | PACKET_HDR | [MARK] [IFINDEX_*] [SKB_INFO] [CAP_LEN] … | PAYLOAD attribute: the
-//   packet, last us → kernel                     nlmsghdr | nfgenmsg | VERDICT_HDR | [MARK] | PAYLOAD header │ the same
-//   packet
-//                                   └────────── 36 or 44 bytes, built just before it ──────────┘
+//   kernel → us   nlmsghdr │ nfgenmsg │ PACKET_HDR │ [IFINDEX_*] [MARK] [SKB_INFO] … │ PAYLOAD │ packet
+//                    16         4          12                                             4
+//   us → kernel                      nlmsghdr │ nfgenmsg │ VERDICT_HDR │ [MARK] │ [PAYLOAD] │ the same packet
+//                                       16         4           12          8         4
+//                                    └────── 32 to 44 bytes, built just before it ──────┘
 //
-// So a packet that goes back changed is never copied in userspace: the verdict is sent from the receive buffer. There
-// are at least 44 bytes before the payload at every hook (16 + 4 + 12 + IFINDEX 8 + 4 at local OUTPUT); a message that
-// had less would be refused by parse(). The kernel's other attributes are overwritten: parse first.
+// So a packet that goes back changed is never copied in userspace: the verdict is sent from the receive
+// buffer. There are at least 44 bytes before the packet at every hook (16 + 4 + 12 + one IFINDEX of 8 + 4
+// at local OUTPUT); a message that had less is refused by parse(). The kernel's other attributes are
+// overwritten: parse first.
+//
+// Byte order: netlink headers and attribute headers are in host order, what attributes carry in network
+// order. Pure functions of the buffer; they allocate nothing and never throw.
 #pragma once
 
 #include <cstddef>

@@ -1,11 +1,14 @@
 // queue_socket.h: one NFQUEUE, bound and configured.
 //
-//   bind           BIND, maxlen and F_GSO, acknowledged; then COPY_PACKET 0xffff, which opens the queue: until then it
-//   drops F_GSO          super-packets arrive whole (64 KiB) instead of as 1,500-byte segments: 35 times fewer messages
-//   FAIL_OPEN      never: a full queue must drop, not let packets through un-rewritten
-//   NO_ENOBUFS     overruns show in the kernel's drop counters, not as errors of recv
-//   buffers        SO_RCVBUFFORCE / SO_SNDBUFFORCE; without the privilege what net.core.{r,w}mem_max allows, and a
-//   warning
+//   bind         BIND, maxlen and F_GSO, acknowledged; then COPY_PACKET 0xffff, which opens the queue:
+//                until then it drops
+//   F_GSO        super-packets arrive whole (64 KiB) instead of as 1,500-byte segments: 35 times fewer
+//                messages
+//   FAIL_OPEN    never: a full queue must drop, not let packets through un-rewritten
+//   NO_ENOBUFS   overruns show in the kernel's drop counters, not as errors of recv
+//   CAP_ACK      a refused verdict comes back without its payload
+//   buffers      SO_RCVBUFFORCE / SO_SNDBUFFORCE; without the privilege what net.core.{r,w}mem_max allows,
+//                and a warning
 //
 // Owned by one worker thread; dies with the descriptor, and the kernel then drops what is held. Source: Linux
 // net/netfilter/nfnetlink_queue.c.

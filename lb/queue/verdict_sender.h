@@ -1,9 +1,12 @@
 // verdict_sender.h: many verdicts, one system call.
 //
-// Netlink takes several messages in one datagram and carries them out in order. A datagram must fit the socket's send
-// buffer
-// (`limit`), so a batch of super-packets is split, in order; a batch of small packets leaves in one piece. The kernel
-// runs the rest of the packets' way through the network stack inside that call.
+//   pending   v1 v2 v3 │ v4 v5 │ v6 …      one sendmsg for each part; a part holds at most `limit` bytes and
+//                                          IOV_MAX verdicts, but at least one
+//
+// Netlink takes several messages in one datagram and carries them out in order. A datagram must fit the
+// socket's send buffer (`limit`), so a batch of super-packets is split, in order; a batch of small packets
+// leaves in one piece. The kernel runs the rest of the packets' way through the network stack inside that
+// call. One thread; allocates nothing after construction while a batch stays within `count`.
 #pragma once
 
 #include <cstddef>

@@ -1,18 +1,17 @@
 // worker.h: the loop that serves one queue.
 //
 //   recvmmsg ──▶ up to `batch` messages, each in a buffer of its own, preallocated
-//        │  for each: parse, ask the handler, build the verdict in place (message.h)
+//        │       for each: parse, ask the handler, build the verdict in place (message.h)
 //        ▼
-//   sendmsg  ──▶ the verdicts of the batch, in the order of arrival, as few calls as the send buffer allows; error
-//   replies to
-//                them arrive among the packets and are counted, never fatal
+//   sendmsg  ──▶ the verdicts of the batch, in the order of arrival, in as few calls as the send buffer
+//                allows; error replies to them arrive among the packets and are counted, never fatal
 //
-// The handler is a template argument: what limpet does (PipelineHandler) and what a benchmark does (echo) run in the
-// very same loop, without a virtual call. The batch's buffers are staggered by five cache lines, so that 64 packet
-// headers do not fall into the same few sets of the first-level cache.
+// The handler is a template argument: what limpet does (PipelineHandler) and what a benchmark does (echo)
+// run in the very same loop, without a virtual call. The batch's buffers are staggered by five cache lines,
+// so that 64 packet headers do not fall into the same few sets of the first-level cache.
 //
-// Stopping: when the command is `drain` the worker serves what is queued already and ends when the queue is empty, or
-// after kDrain.
+// Stopping: when the command is `drain` the worker serves what is queued already and ends when the queue is
+// empty, or after kDrain. One thread runs a worker; any thread may read its stats.
 #pragma once
 
 #include <atomic>
