@@ -1,14 +1,14 @@
 // rules.h: the iptables rules of a diversion plan, as text for iptables-restore --noflush. Pure.
 //
-//   raw     PREROUTING  ─▶ LIMPET-PREROUTING   to a service                          ─▶ NFQUEUE  request
-//                                              from an endpoint, to the node itself  ─▶ NFQUEUE  reply, masqueraded
-//           OUTPUT      ─▶ LIMPET-OUTPUT       to a service                          ─▶ NFQUEUE  request
-//   mangle  POSTROUTING ─▶ LIMPET-POSTROUTING  mark bit set                          ─▶ NFQUEUE  request, masqueraded
-//                                              from an endpoint                      ─▶ NFQUEUE  reply
-//           INPUT       ─▶ LIMPET-INPUT        from an endpoint                      ─▶ NFQUEUE  reply, local client
+//   raw    PREROUTING  ─▶ LIMPET-PREROUTING   to a service                   ─▶ NFQUEUE  request
+//                                             from an endpoint, to the node  ─▶ NFQUEUE  reply, masqueraded
+//          OUTPUT      ─▶ LIMPET-OUTPUT       to a service                   ─▶ NFQUEUE  request
+//   mangle POSTROUTING ─▶ LIMPET-POSTROUTING  mark bit set                   ─▶ NFQUEUE  request, masqueraded
+//                                             from an endpoint               ─▶ NFQUEUE  reply
+//          INPUT       ─▶ LIMPET-INPUT        from an endpoint               ─▶ NFQUEUE  reply, local client
 //
-// With sets each line above is one rule. Without, it is one rule per address, and "from an endpoint, to the node
-// itself" takes a chain of its own, LIMPET-REPLIES, so that the rules number endpoints + locals, not their product.
+// With sets each line above is one rule. Without, it is one rule per address, and "from an endpoint, to the node"
+// takes a chain of its own, LIMPET-REPLIES, so that the rules number endpoints + locals, not their product.
 //
 // Requests carry no --queue-bypass: they wait for a process. Replies carry it only when on_death is bypass.
 // A verdict ends the packet's way through that table at that hook, so no packet is queued twice by one of these chains.
