@@ -5,6 +5,7 @@
 #include <atomic>
 #include <exception>
 #include <iostream>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -16,7 +17,7 @@ namespace {
 using namespace limpet;
 
 struct Echo {
-  void begin_batch() {}
+  void begin_batch(std::span<const queue::Message>) {}
   datapath::Verdict handle(const datapath::Packet&) { return {.accept = true, .rewritten = true}; }
   void end_batch() {}
 };

@@ -40,20 +40,35 @@ struct Ends {
 /// How long the port of a masqueraded connection is kept after both FINs.
 inline constexpr Seconds kPortHold{60};
 
-struct Flow {
+/// Three cache lines: what every hit reads and writes; the ends that a hit compares and writes into the packet; the rest.
+struct alignas(64) Flow {
+  store::SpinLock lock;
+  bool live = false;
   net::Protocol protocol{};
-  net::AddressPort client;       // as it sends
-  net::AddressPort service;      // as it addresses
-  net::AddressPort client_near;  // as it is known behind the destination NAT: the client, perhaps with another port
-  net::AddressPort endpoint;
-  net::AddressPort egress;  // port 0: not masqueraded, or not yet
-  EndpointId endpoint_id;
-  std::uint32_t affinity_scope = 0;
   bool masquerade = false;
   bool confirmed = false;  // the client has proved itself
   bool replied = false;    // the endpoint has answered
-  TcpTracker tcp;
+  // The flow table's own; see flow_table.h. By KeyRole.
+  struct Link {
+    std::uint32_t next = 0;
+    std::uint32_t tag = 0;
+  };
+  std::array<bool, kKeyRoles> linked{};
+  std::atomic<std::uint32_t> generation{0};
+  std::array<Link, kKeyRoles> links;
+  std::uint32_t next_free = 0;
+
+  std::uint32_t affinity_scope = 0;
   Instant deadline{};  // idle until then: retired
+  EndpointId endpoint_id;
+
+  net::AddressPort client;   // as it sends
+  net::AddressPort service;  // as it addresses
+  net::AddressPort endpoint;
+
+  net::AddressPort client_near;  // as it is known behind the destination NAT: the client, perhaps with another port
+  net::AddressPort egress;       // port 0: not masqueraded, or not yet
+  TcpTracker tcp;
 
   Ends ends(KeyRole role) const noexcept {
     switch (role) {
@@ -71,18 +86,7 @@ struct Flow {
   bool half_open() const noexcept;
   /// Move the deadline: called once for each packet that belongs to the flow.
   void touch(const Timeouts& timeouts, Instant now) noexcept;
-
-  // The flow table's own; see flow_table.h.
-  struct Link {
-    std::uint32_t next = 0;
-    std::uint32_t tag = 0;
-    bool linked = false;
-  };
-  store::SpinLock lock;
-  std::atomic<std::uint32_t> generation{0};
-  std::array<Link, kKeyRoles> links;
-  std::uint32_t next_free = 0;
-  bool live = false;
 };
+static_assert(sizeof(Flow) == 192);
 
 }  // namespace limpet::flow

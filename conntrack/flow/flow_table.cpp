@@ -22,16 +22,17 @@ std::uint64_t bucket_count(std::uint32_t capacity) noexcept {
 }  // namespace
 
 FlowTable::FlowTable(const FlowTableOptions& options)
-    : capacity_(std::clamp<std::uint32_t>(options.capacity, 1, (1u << 30))),
+    : capacity_(std::clamp<std::uint32_t>(options.capacity, 1, Bucket::kMostLinks / kKeyRoles)),
+      bucket_mask_(bucket_count(capacity_) - 1),
       key_(options.key),
       timeouts_(options.timeouts),
-      records_(static_cast<Flow*>(::operator new (sizeof(Flow) * capacity_, std::align_val_t{alignof(Flow)}))),
-      buckets_(bucket_count(capacity_)),
-      shards_(new store::SpinLock[kShards]) {}
+      record_memory_(sizeof(Flow) * capacity_),
+      bucket_memory_(sizeof(Bucket) * (bucket_mask_ + 1)),
+      records_(reinterpret_cast<Flow*>(record_memory_.data())),
+      buckets_(new (bucket_memory_.data()) Bucket[bucket_mask_ + 1]) {}
 
 FlowTable::~FlowTable() {
   std::destroy_n(records_, used_.load());
-  ::operator delete (records_, std::align_val_t{alignof(Flow)});
 }
 
 std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
@@ -49,9 +50,21 @@ std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
                                            number << 32 | std::uint64_t{low.port} << 16 | std::uint64_t{high.port}});
 }
 
-std::uint32_t FlowTable::search(std::uint64_t bucket, std::uint32_t tag, net::Protocol protocol,
-                                const net::AddressPort& a, const net::AddressPort& b) const noexcept {
-  std::uint32_t id = buckets_[bucket];
+std::uint64_t FlowTable::prefetch(const net::Tuple& tuple) const noexcept {
+  const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
+  __builtin_prefetch(&bucket(h), 1);
+  return h;
+}
+
+void FlowTable::prefetch_flow(std::uint64_t prefetched) const noexcept {
+  const std::uint32_t id = bucket(prefetched).peek();
+  if (id == 0) return;
+  const auto* line = reinterpret_cast<const std::byte*>(&records_[(id - 1) / kKeyRoles]);
+  for (std::size_t offset = 0; offset < sizeof(Flow); offset += 64) __builtin_prefetch(line + offset, 1);
+}
+
+std::uint32_t FlowTable::search(std::uint32_t id, std::uint32_t tag, net::Protocol protocol, const net::AddressPort& a,
+                                const net::AddressPort& b) const noexcept {
   while (id != 0) {
     const Flow& flow = records_[(id - 1) / kKeyRoles];
     const auto role = static_cast<KeyRole>((id - 1) % kKeyRoles);
@@ -67,13 +80,12 @@ std::uint32_t FlowTable::search(std::uint64_t bucket, std::uint32_t tag, net::Pr
 
 LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
   const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
-  const std::uint64_t bucket = h & (buckets_.size() - 1);
   for (;;) {
     std::uint32_t id = 0;
     std::uint32_t generation = 0;
     {
-      const std::lock_guard lock(shard(bucket));
-      id = search(bucket, static_cast<std::uint32_t>(h >> 32), tuple.protocol, tuple.source, tuple.destination);
+      Bucket::Guard chain(bucket(h));
+      id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
       if (id == 0) return {};
       generation = records_[(id - 1) / kKeyRoles].generation.load(std::memory_order_relaxed);
     }
@@ -106,27 +118,22 @@ FlowTable::Create FlowTable::create(const net::Tuple& outer, LockedFlow& created
 bool FlowTable::link(Flow& flow, KeyRole role) noexcept {
   const Ends ends = flow.ends(role);
   const std::uint64_t h = hash(flow.protocol, ends.near, ends.far);
-  const std::uint64_t bucket = h & (buckets_.size() - 1);
-  Flow::Link& link = flow.links[static_cast<unsigned>(role)];
-  const std::lock_guard lock(shard(bucket));
-  if (search(bucket, static_cast<std::uint32_t>(h >> 32), flow.protocol, ends.near, ends.far) != 0) return false;
-  link = {buckets_[bucket], static_cast<std::uint32_t>(h >> 32), true};
-  buckets_[bucket] = 1 + record_of(flow) * static_cast<std::uint32_t>(kKeyRoles) + static_cast<std::uint32_t>(role);
+  Bucket::Guard chain(bucket(h));
+  if (search(chain.head(), tag(h), flow.protocol, ends.near, ends.far) != 0) return false;
+  flow.links[static_cast<unsigned>(role)] = {chain.head(), tag(h)};
+  flow.linked[static_cast<unsigned>(role)] = true;
+  chain.head() = link_id(flow, role);
   return true;
 }
 
 void FlowTable::unlink(Flow& flow, KeyRole role) noexcept {
-  Flow::Link& link = flow.links[static_cast<unsigned>(role)];
-  if (!link.linked) return;
+  if (!flow.linked[static_cast<unsigned>(role)]) return;
   const Ends ends = flow.ends(role);
-  const std::uint64_t bucket = hash(flow.protocol, ends.near, ends.far) & (buckets_.size() - 1);
-  const std::uint32_t id =
-      1 + record_of(flow) * static_cast<std::uint32_t>(kKeyRoles) + static_cast<std::uint32_t>(role);
-  const std::lock_guard lock(shard(bucket));
-  std::uint32_t* at = &buckets_[bucket];
-  while (*at != id) at = &records_[(*at - 1) / kKeyRoles].links[(*at - 1) % kKeyRoles].next;
-  *at = link.next;
-  link.linked = false;
+  Bucket::Guard chain(bucket(hash(flow.protocol, ends.near, ends.far)));
+  std::uint32_t* at = &chain.head();
+  while (*at != link_id(flow, role)) at = &records_[(*at - 1) / kKeyRoles].links[(*at - 1) % kKeyRoles].next;
+  *at = flow.links[static_cast<unsigned>(role)].next;
+  flow.linked[static_cast<unsigned>(role)] = false;
 }
 
 void FlowTable::remove(LockedFlow&& locked) noexcept {

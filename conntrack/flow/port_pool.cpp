@@ -1,5 +1,6 @@
 #include "conntrack/flow/port_pool.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace limpet::flow {
@@ -43,10 +44,7 @@ std::optional<std::uint16_t> PortPool::acquire(const PoolKey& key, std::uint16_t
   if (!pool) pool = std::make_unique<Pool>();
   const bool keep = may_keep(preferred) && (pool->used[preferred / 64] & bit(preferred)) == 0;
   const std::optional<std::uint16_t> port = keep ? preferred : next_free(pool->used, random);
-  if (port) {
-    pool->used[*port / 64] |= bit(*port);
-    pool->is_held.reset(*port);
-  }
+  if (port) pool->used[*port / 64] |= bit(*port);
   return port;
 }
 
@@ -67,23 +65,19 @@ void PortPool::hold(const PoolKey& key, std::uint16_t port) {
   Shard& home = shard(key);
   const std::lock_guard lock(home.mutex);
   const auto found = home.pools.find(key);
-  if (found == home.pools.end() || found->second->is_held.test(port)) return;
-  found->second->is_held.set(port);
-  found->second->held.push_back(port);
+  if (found == home.pools.end()) return;
+  Pool& pool = *found->second;
+  if ((pool.used[port / 64] & bit(port)) == 0 || pool.is_held.test(port)) return;
+  pool.is_held.set(port);
+  pool.held.push_back(port);
 }
 
 std::optional<std::uint16_t> PortPool::oldest_held(const PoolKey& key) {
   Shard& home = shard(key);
   const std::lock_guard lock(home.mutex);
   const auto found = home.pools.find(key);
-  if (found == home.pools.end()) return std::nullopt;
-  Pool& pool = *found->second;
-  while (!pool.held.empty()) {
-    const std::uint16_t port = pool.held.front();
-    if (pool.is_held.test(port)) return port;
-    pool.held.pop_front();
-  }
-  return std::nullopt;
+  if (found == home.pools.end() || found->second->held.empty()) return std::nullopt;
+  return found->second->held.front();
 }
 
 void PortPool::release(const PoolKey& key, std::uint16_t port) {
@@ -93,8 +87,9 @@ void PortPool::release(const PoolKey& key, std::uint16_t port) {
   if (found == home.pools.end()) return;
   Pool& pool = *found->second;
   pool.used[port / 64] &= ~bit(port);
+  if (!pool.is_held.test(port)) return;
   pool.is_held.reset(port);
-  while (!pool.held.empty() && !pool.is_held.test(pool.held.front())) pool.held.pop_front();
+  pool.held.erase(std::find(pool.held.begin(), pool.held.end(), port));  // mostly near the front: the oldest go first
 }
 
 }  // namespace limpet::flow

@@ -72,8 +72,8 @@ class PortPool {
   using Bits = std::array<std::uint64_t, kWords>;
   struct Pool {
     Bits used{};
-    std::deque<std::uint16_t> held;  // in order of hold(); may name ports released since
-    std::bitset<65536> is_held;
+    std::deque<std::uint16_t> held;  // in order of hold(); each of them once, and in use
+    std::bitset<65536> is_held;      // the same ports
   };
   struct KeyHash {
     std::size_t operator()(const PoolKey& key) const noexcept;

@@ -31,7 +31,7 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
   }
   if (flags.syn()) {
     if (!flags.ack()) {
-      if (state_ == TcpState::none) state_ = TcpState::syn_sent;
+      see_syn(packet, direction);
     } else if (direction == Direction::reply && state_ == TcpState::syn_sent) {
       endpoint_isn_ = packet.tcp_sequence;
       endpoint_isn_known_ = true;
@@ -39,15 +39,26 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
     }
     return;
   }
-  if (flags.ack()) see_ack(direction);
-  if (flags.fin()) see_fin(direction);
+  // A FIN's own acknowledgement completes nothing: a second FIN that is sent again is still to be acknowledged.
+  if (flags.fin()) {
+    see_fin(direction);
+  } else if (flags.ack()) {
+    see_ack(direction);
+  }
+}
+
+void TcpTracker::see_syn(const net::PacketView& packet, Direction direction) noexcept {
+  if (direction != Direction::original || state_ > TcpState::syn_sent) return;
+  sides_[other(direction)].acknowledged = packet.tcp_sequence + 1 + packet.tcp_payload;
+  state_ = TcpState::syn_sent;
 }
 
 bool TcpTracker::believes_reset(const net::PacketView& packet, Direction direction) const noexcept {
   const Side& receiver = sides_[other(direction)];
-  if (state_ == TcpState::syn_sent) {  // refused: the RST acknowledges our SYN (RFC 9293, section 3.10.7.3)
-    return direction == Direction::original || packet.tcp_flags.ack();
+  if (state_ == TcpState::syn_sent && direction == Direction::reply) {
+    return packet.tcp_flags.ack() && packet.tcp_acknowledgement == sides_[index(direction)].acknowledged;
   }
+  if (state_ == TcpState::syn_sent) return packet.tcp_sequence == receiver.acknowledged;
   return !receiver.has_acknowledged || packet.tcp_sequence == receiver.acknowledged;
 }
 

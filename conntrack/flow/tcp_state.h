@@ -12,7 +12,8 @@
 // (net/netfilter/nf_conntrack_proto_tcp.c). Windows are not tracked: a packet is never refused for its
 // sequence number, only a RST is not believed, so that a blind attacker cannot close a flow:
 //
-//   in syn_sent    the endpoint's RST must acknowledge the client's SYN (RFC 9293 section 3.10.7.3)
+//   in syn_sent    the endpoint's RST must acknowledge the client's SYN and what it carries (RFC 9293 sections
+//                  3.10.7.1 and 3.10.7.3); the client's must follow its SYN
 //   later          it must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2);
 //                  where the receiver has acknowledged nothing yet, it is believed
 //
@@ -67,11 +68,13 @@ class TcpTracker {
 
  private:
   struct Side {
-    std::uint32_t acknowledged = 0;  // by this side: where the other's next byte is expected
+    std::uint32_t acknowledged = 0;  // by this side: where the other's next byte is expected; in syn_sent the
+                                     // endpoint's: what would acknowledge the SYN and the data in it
     bool has_acknowledged = false;
     bool fin = false;
   };
   bool believes_reset(const net::PacketView& packet, Direction direction) const noexcept;
+  void see_syn(const net::PacketView& packet, Direction direction) noexcept;
   void see_fin(Direction direction) noexcept;
   void see_ack(Direction direction) noexcept;
 

@@ -70,6 +70,11 @@ Verdict Pipeline::Crossing::drop(Counter why) const noexcept {
   return {.accept = false};
 }
 
+std::uint64_t Pipeline::prefetch(std::span<std::byte> packet) const noexcept {
+  net::PacketView view;
+  return net::parse(packet, view) == net::ParseError::none ? flows_.prefetch(view.tuple) : 0;
+}
+
 Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow::Instant now, WorkerContext& worker) {
   worker.counters.add(Counter::packets);
   Crossing crossing{packet, {}, node, now, worker};

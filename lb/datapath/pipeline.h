@@ -77,6 +77,10 @@ class Pipeline {
   Pipeline(const PipelineOptions& options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports) noexcept
       : options_(options), decider_(decider), flows_(flows), ports_(ports) {}
 
+  /// Ask for the memory that this packet's flow will be looked up in. A hint, for all packets of a burst before the first is
+  /// processed; the result is for FlowTable::prefetch_flow().
+  std::uint64_t prefetch(std::span<std::byte> packet) const noexcept;
+
   Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, WorkerContext& worker);
 
   /// Look at up to `budget` records of the flow table and retire those that are due. Returns how many were.

@@ -1,31 +1,20 @@
 #include "lb/queue/buffers.h"
 
 #include <algorithm>
-#include <new>
-
-#include <sys/mman.h>
 
 namespace limpet::queue {
 
 Buffers::Buffers(std::uint32_t count)
-    : bytes_(std::max<std::uint32_t>(count, 1) * kStride),
+    : memory_(std::max<std::uint32_t>(count, 1) * kStride),
       vectors_(std::max<std::uint32_t>(count, 1)),
       headers_(vectors_.size()),
       received_(vectors_.size()) {
-  void* const memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  ::madvise(memory, bytes_, MADV_HUGEPAGE);  // fewer TLB misses where the kernel has them; no harm where not
-  memory_ = static_cast<std::byte*>(memory);
   for (std::size_t i = 0; i < vectors_.size(); ++i) {
-    vectors_[i] = {memory_ + i * kStride, kSize};
+    vectors_[i] = {memory_.data() + i * kStride, kSize};
     headers_[i].msg_hdr = {};
     headers_[i].msg_hdr.msg_iov = &vectors_[i];
     headers_[i].msg_hdr.msg_iovlen = 1;
   }
-}
-
-Buffers::~Buffers() {
-  ::munmap(memory_, bytes_);
 }
 
 std::span<const std::span<std::byte>> Buffers::receive(int fd, int flags) noexcept {

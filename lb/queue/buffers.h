@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "conntrack/store/zeroed_memory.h"
+
 namespace limpet::queue {
 
 class Buffers {
@@ -20,17 +22,13 @@ class Buffers {
   static constexpr std::size_t kStride = kSize + 5 * 64;
 
   explicit Buffers(std::uint32_t count);
-  Buffers(const Buffers&) = delete;
-  Buffers& operator=(const Buffers&) = delete;
-  ~Buffers();
 
   /// What is there: at least one message unless `flags` say not to wait or the socket's time-out passes. Valid until
   /// the next call.
   std::span<const std::span<std::byte>> receive(int fd, int flags) noexcept;
 
  private:
-  std::byte* memory_;
-  std::size_t bytes_;
+  store::ZeroedMemory memory_;
   std::vector<iovec> vectors_;
   std::vector<mmsghdr> headers_;
   std::vector<std::span<std::byte>> received_;

@@ -1,15 +1,19 @@
 // pipeline_handler.h: what limpet does with the packets of a queue: the pipeline, under a clock read once a batch.
-//
+// When a batch arrives, the flow table's memory for all of its packets is asked for at once; then each is processed.
 // Between batches it sweeps its share of the flow table, at the pace that visits every record once in kLap.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <span>
+#include <vector>
 
 #include "conntrack/flow/flow_table.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/datapath/published.h"
 #include "lb/node/node_view.h"
+#include "lb/queue/message.h"
 
 namespace limpet::queue {
 
@@ -24,9 +28,12 @@ class PipelineHandler {
         workers_(workers),
         swept_(flow::now()) {}
 
-  void begin_batch() {
+  void begin_batch(std::span<const Message> batch) {
     now_ = flow::now();
     node_ = &reader_.get();
+    prefetched_.clear();
+    for (const Message& message : batch) prefetched_.push_back(pipeline_->prefetch(message.packet.bytes));
+    for (const std::uint64_t prefetched : prefetched_) flows_->prefetch_flow(prefetched);
   }
   datapath::Verdict handle(const datapath::Packet& packet) {
     return pipeline_->process(packet, *node_, now_, context_);
@@ -50,6 +57,7 @@ class PipelineHandler {
   datapath::WorkerContext context_;
   unsigned workers_;
   const node::NodeView* node_ = nullptr;
+  std::vector<std::uint64_t> prefetched_;  // of the batch; keeps its capacity
   flow::Instant now_{};
   flow::Instant swept_;
 };

@@ -14,6 +14,7 @@
 // empty, or after kDrain. One thread runs a worker; any thread may read its stats.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -34,9 +35,9 @@
 namespace limpet::queue {
 
 template <typename T>
-concept Handler = requires(T& handler, const datapath::Packet& packet) {
-  handler.begin_batch();  // a batch has arrived: read the clock, take the snapshot
-  { handler.handle(packet) } -> std::same_as<datapath::Verdict>;  // one packet; may rewrite its bytes
+concept Handler = requires(T& handler, const datapath::Packet& packet, std::span<const Message> batch) {
+  handler.begin_batch(batch);  // it has arrived: read the clock, take the snapshot, prefetch
+  { handler.handle(packet) } -> std::same_as<datapath::Verdict>;  // one packet of it; may rewrite its bytes
   handler.end_batch();                                            // its verdicts are out, or nothing came for a while
 };
 
@@ -59,6 +60,7 @@ class Worker {
   Worker(QueueSocket socket, std::uint32_t batch, H handler)
       : socket_(std::move(socket)),
         buffers_(batch),
+        messages_(batch),
         sender_(socket_.fd(), socket_.send_limit(), batch),
         handler_(std::move(handler)) {}
 
@@ -77,18 +79,19 @@ class Worker {
   /// One batch. False if none was there.
   bool serve(int flags) {
     const std::span<const std::span<std::byte>> datagrams = buffers_.receive(socket_.fd(), flags);
-    if (!datagrams.empty()) {
+    const std::span<Message> batch = std::span(messages_).first(datagrams.size());
+    std::transform(datagrams.begin(), datagrams.end(), batch.begin(), parse);
+    if (!batch.empty()) {
       count(stats_.batches);
-      handler_.begin_batch();
-      for (const std::span<std::byte> datagram : datagrams) answer(datagram);
+      handler_.begin_batch(batch);
+      for (const Message& message : batch) answer(message);
       count(stats_.send_errors, sender_.flush());
     }
     handler_.end_batch();
-    return !datagrams.empty();
+    return !batch.empty();
   }
 
-  void answer(std::span<std::byte> datagram) {
-    const Message message = parse(datagram);
+  void answer(const Message& message) {
     switch (message.kind) {
       case Message::Kind::packet:
         count(stats_.packets);
@@ -109,6 +112,7 @@ class Worker {
 
   QueueSocket socket_;
   Buffers buffers_;
+  std::vector<Message> messages_;
   VerdictSender sender_;
   H handler_;
   WorkerStats stats_;
