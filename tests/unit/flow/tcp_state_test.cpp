@@ -1,0 +1,334 @@
+// The life of TCP connections as tables: one row a segment, and the state that nf_conntrack documents after it
+// (net/netfilter/nf_conntrack_proto_tcp.c, the table tcp_conntracks and the comments above it). Where limpet is
+// stricter than the kernel the row cites the RFC.
+//
+// The client's initial sequence number is 1000, the endpoint's 5000.
+#include "conntrack/flow/tcp_state.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "conntrack/flow/flow.h"
+
+namespace limpet::flow {
+namespace {
+
+constexpr Direction client = Direction::original;
+constexpr Direction server = Direction::reply;
+
+net::PacketView segment(std::string_view flags, std::uint32_t sequence, std::uint32_t acknowledgement = 0,
+                        std::uint32_t payload = 0) {
+  net::PacketView view;
+  view.tuple.protocol = net::Protocol::tcp;
+  for (const char letter : flags) {  // bits of RFC 9293, section 3.1
+    const std::string_view letters = "FSRPA";
+    view.tcp_flags.bits = static_cast<std::uint8_t>(view.tcp_flags.bits | 1u << letters.find(letter));
+  }
+  view.tcp_sequence = sequence;
+  view.tcp_acknowledgement = acknowledgement;
+  view.tcp_payload = payload;
+  return view;
+}
+
+struct Step {
+  Direction from;
+  std::string_view flags;
+  std::uint32_t sequence;
+  std::uint32_t acknowledgement;
+  std::string_view state;  // afterwards
+  std::uint32_t payload = 0;
+};
+
+struct Life {
+  std::string name;
+  std::vector<Step> steps;
+};
+
+std::vector<Step> opened(std::vector<Step> then) {
+  std::vector<Step> steps{
+      {client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "A", 1001, 5001, "ESTABLISHED"},
+  };
+  steps.insert(steps.end(), then.begin(), then.end());
+  return steps;
+}
+
+const std::vector<Life> kLives{
+    {"client closes first", opened({
+                                {client, "PA", 1001, 5001, "ESTABLISHED", 10},
+                                {server, "PA", 5001, 1011, "ESTABLISHED", 20},
+                                {client, "FA", 1011, 5021, "FIN_WAIT"},
+                                {server, "A", 5021, 1012, "CLOSE_WAIT"},
+                                {server, "FA", 5021, 1012, "LAST_ACK"},
+                                {client, "A", 1012, 5022, "TIME_WAIT"},
+                            })},
+    {"endpoint closes first", opened({
+                                  {server, "FA", 5001, 1001, "FIN_WAIT"},
+                                  {client, "A", 1001, 5002, "CLOSE_WAIT"},
+                                  {client, "FA", 1001, 5002, "LAST_ACK"},
+                                  {server, "A", 5002, 1002, "TIME_WAIT"},
+                              })},
+    {"three segments close: the second FIN carries the acknowledgement", opened({
+                                                                             {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                                                             {server, "FA", 5001, 1002, "LAST_ACK"},
+                                                                             {client, "A", 1002, 5002, "TIME_WAIT"},
+                                                                         })},
+    {"simultaneous close: the FINs cross", opened({
+                                               {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                               {server, "FA", 5001, 1001, "LAST_ACK"},
+                                               {client, "A", 1002, 5002, "TIME_WAIT"},
+                                               {server, "A", 5002, 1002, "TIME_WAIT"},
+                                           })},
+    {"half closed: data still flows towards who closed", opened({
+                                                             {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                                             {server, "A", 5001, 1002, "CLOSE_WAIT"},
+                                                             {server, "PA", 5001, 1002, "CLOSE_WAIT", 100},
+                                                             {client, "A", 1002, 5101, "CLOSE_WAIT"},
+                                                             {server, "FA", 5101, 1002, "LAST_ACK"},
+                                                             {client, "A", 1002, 5102, "TIME_WAIT"},
+                                                         })},
+    {"an ACK of the side that closed does not acknowledge its own FIN", opened({
+                                                                            {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                                                            {client, "A", 1002, 5001, "FIN_WAIT"},
+                                                                        })},
+    {"the endpoint's ACK does not complete the handshake",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {server, "A", 5001, 1001, "SYN_RECV"}}},
+    {"SYN retransmitted", {{client, "S", 1000, 0, "SYN_SENT"}, {client, "S", 1000, 0, "SYN_SENT"}}},
+    {"SYN|ACK retransmitted",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "S", 1000, 0, "SYN_RECV"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "A", 1001, 5001, "ESTABLISHED"}}},
+    {"SYN|ACK and SYN late, when the connection stands", opened({
+                                                             {server, "SA", 5000, 1001, "ESTABLISHED"},
+                                                             {client, "S", 1000, 0, "ESTABLISHED"},
+                                                         })},
+    {"a SYN|ACK of the client answers nothing",
+     {{client, "S", 1000, 0, "SYN_SENT"}, {client, "SA", 1000, 5001, "SYN_SENT"}}},
+    {"first FIN retransmitted", opened({
+                                    {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                    {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                    {server, "A", 5001, 1002, "CLOSE_WAIT"},
+                                    {client, "FA", 1001, 5001, "CLOSE_WAIT"},
+                                })},
+    {"second FIN retransmitted: LAST_ACK + FIN = LAST_ACK", opened({
+                                                                {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                                                {server, "FA", 5001, 1002, "LAST_ACK"},
+                                                                {server, "FA", 5001, 1002, "LAST_ACK"},
+                                                                {client, "A", 1002, 5002, "TIME_WAIT"},
+                                                            })},
+    {"FIN retransmitted in TIME_WAIT", opened({
+                                           {client, "FA", 1001, 5001, "FIN_WAIT"},
+                                           {server, "FA", 5001, 1002, "LAST_ACK"},
+                                           {client, "A", 1002, 5002, "TIME_WAIT"},
+                                           {server, "FA", 5001, 1002, "TIME_WAIT"},
+                                           {client, "A", 1002, 5002, "TIME_WAIT"},
+                                       })},
+    {"FIN in place of the handshake's last ACK",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "FA", 1001, 5001, "FIN_WAIT"}}},
+    {"refused: the RST acknowledges the SYN", {{client, "S", 1000, 0, "SYN_SENT"}, {server, "RA", 0, 1001, "CLOSE"}}},
+    {"refused: with data in the SYN (RFC 7413), of which the RST acknowledges all",
+     {{client, "S", 1000, 0, "SYN_SENT", 300}, {server, "RA", 0, 1301, "CLOSE"}}},
+    {"RFC 9293 3.10.7.3: SEG.ACK =< ISS, the RST is dropped",
+     {{client, "S", 1000, 0, "SYN_SENT"}, {server, "RA", 0, 1000, "SYN_SENT"}}},
+    {"RFC 9293 3.10.7.3: SEG.ACK > SND.NXT, the RST is dropped",
+     {{client, "S", 1000, 0, "SYN_SENT"}, {server, "RA", 0, 1002, "SYN_SENT"}}},
+    {"RFC 9293 3.10.7.3: a RST without ACK is dropped in SYN-SENT",
+     {{client, "S", 1000, 0, "SYN_SENT"}, {server, "R", 0, 1001, "SYN_SENT"}}},
+    {"the client gives up", {{client, "S", 1000, 0, "SYN_SENT"}, {client, "R", 1001, 0, "CLOSE"}}},
+    {"reset by the client at the sequence that the endpoint expects", opened({{client, "R", 1001, 0, "CLOSE"}})},
+    {"reset by the endpoint at the sequence that the client expects", opened({{server, "RA", 5001, 1001, "CLOSE"}})},
+    {"RFC 5961 3.2: a RST one below what is expected", opened({{server, "R", 5000, 0, "ESTABLISHED"}})},
+    {"RFC 5961 3.2: a RST one above what is expected", opened({{server, "R", 5002, 0, "ESTABLISHED"}})},
+    {"RFC 5961 3.2: a blind RST towards the endpoint", opened({{client, "R", 77777, 0, "ESTABLISHED"}})},
+    {"the expected sequence moves with the acknowledgements", opened({
+                                                                  {server, "PA", 5001, 1001, "ESTABLISHED", 500},
+                                                                  {client, "A", 1001, 5501, "ESTABLISHED"},
+                                                                  {server, "R", 5001, 0, "ESTABLISHED"},
+                                                                  {server, "R", 5501, 0, "CLOSE"},
+                                                              })},
+    {"what a RST that is not believed acknowledges does not count", opened({
+                                                                        {client, "RA", 7, 9000, "ESTABLISHED"},
+                                                                        {server, "R", 9000, 0, "ESTABLISHED"},
+                                                                        {server, "R", 5001, 0, "CLOSE"},
+                                                                    })},
+    {"reset in FIN_WAIT", opened({{client, "FA", 1001, 5001, "FIN_WAIT"}, {server, "R", 5001, 0, "CLOSE"}})},
+    {"reset in TIME_WAIT", opened({
+                               {client, "FA", 1001, 5001, "FIN_WAIT"},
+                               {server, "FA", 5001, 1002, "LAST_ACK"},
+                               {client, "A", 1002, 5002, "TIME_WAIT"},
+                               {client, "R", 1002, 0, "CLOSE"},
+                           })},
+    {"nothing revives a closed connection: limpet begins another", opened({
+                                                                       {client, "R", 1001, 0, "CLOSE"},
+                                                                       {server, "PA", 5001, 1001, "CLOSE", 5},
+                                                                       {server, "FA", 5006, 1001, "CLOSE"},
+                                                                       {client, "A", 1001, 5001, "CLOSE"},
+                                                                   })},
+};
+
+TcpTracker after(const std::vector<Step>& steps) {
+  TcpTracker tracker;
+  for (const Step& step : steps) {
+    tracker.see(segment(step.flags, step.sequence, step.acknowledgement, step.payload), step.from);
+  }
+  return tracker;
+}
+
+TEST(TcpState, EveryLife) {
+  for (const Life& life : kLives) {
+    SCOPED_TRACE(life.name);
+    TcpTracker tracker;
+    for (std::size_t i = 0; i < life.steps.size(); ++i) {
+      const Step& step = life.steps[i];
+      tracker.see(segment(step.flags, step.sequence, step.acknowledgement, step.payload), step.from);
+      EXPECT_EQ(to_string(tracker.state()), step.state) << "after segment " << i << " (" << step.flags << ")";
+    }
+  }
+}
+
+TEST(TcpState, AdoptedInTheMiddle) {
+  TcpTracker tracker;
+  tracker.adopt();
+  EXPECT_EQ(tracker.state(), TcpState::established);
+  // The first segment that passes by sets what is expected; before it, nothing is known and a RST is believed.
+  tracker.see(segment("PA", 40, 70, 3), client);
+  tracker.see(segment("R", 71), server);
+  EXPECT_EQ(tracker.state(), TcpState::established);
+  tracker.see(segment("R", 70), server);
+  EXPECT_EQ(tracker.state(), TcpState::close);
+
+  TcpTracker silent;
+  silent.adopt();
+  silent.see(segment("R", 12345), server);
+  EXPECT_EQ(silent.state(), TcpState::close);
+}
+
+TEST(TcpState, SequenceNumbersWrap) {
+  TcpTracker tracker = after({{client, "S", 0xffffffff, 0, "SYN_SENT"}, {server, "SA", 0xffffffff, 0, "SYN_RECV"}});
+  EXPECT_EQ(tracker.state(), TcpState::syn_recv);
+  EXPECT_TRUE(tracker.proves_client(segment("A", 0, 0)));  // 0xffffffff + 1
+  TcpTracker refused = after({{client, "S", 0xffffffff, 0, "SYN_SENT"}, {server, "RA", 0, 0, "CLOSE"}});
+  EXPECT_EQ(refused.state(), TcpState::close);
+}
+
+TEST(TcpState, OnlyTheAnswerToTheEndpointsSynProvesTheClient) {
+  const TcpTracker waiting = after({{client, "S", 1000, 0, "SYN_SENT"}});
+  EXPECT_FALSE(waiting.proves_client(segment("A", 1001, 1))) << "nothing to prove yet, not even ISN 0";
+  const TcpTracker answered = after({{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}});
+  EXPECT_TRUE(answered.proves_client(segment("A", 1001, 5001)));
+  EXPECT_TRUE(answered.proves_client(segment("PA", 1001, 5001, 9)));
+  EXPECT_FALSE(answered.proves_client(segment("A", 1001, 5000))) << "ISN itself";
+  EXPECT_FALSE(answered.proves_client(segment("A", 1001, 5002)));
+  EXPECT_FALSE(answered.proves_client(segment("P", 1001, 5001))) << "the field means nothing without ACK";
+}
+
+TEST(TcpState, ForeignSynAck) {
+  const net::PacketView answer = segment("SA", 5000, 1001);
+  EXPECT_FALSE(after({{client, "S", 1000, 0, ""}}).is_foreign(answer)) << "the answer that is waited for";
+  const TcpTracker answered = after({{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}});
+  EXPECT_FALSE(answered.is_foreign(answer)) << "a retransmission";
+  EXPECT_TRUE(answered.is_foreign(segment("SA", 6000, 1001))) << "another connection's";
+  EXPECT_FALSE(answered.is_foreign(segment("A", 6000, 1001))) << "no SYN|ACK";
+  EXPECT_FALSE(answered.is_foreign(segment("S", 6000)));
+  TcpTracker adopted;
+  adopted.adopt();
+  EXPECT_TRUE(adopted.is_foreign(answer)) << "it never sent a SYN";
+  EXPECT_TRUE(after({{client, "S", 1000, 0, ""}, {client, "R", 1001, 0, ""}}).is_foreign(answer));
+}
+
+struct Property {
+  std::string_view state;
+  std::vector<Step> steps;
+  std::int64_t seconds;  // Documentation/networking/nf_conntrack-sysctl.rst
+  bool over;
+  bool half_open;
+};
+
+const std::vector<Property> kProperties{
+    {"NONE", {}, 120, false, true},
+    {"SYN_SENT", {{client, "S", 1000, 0, ""}}, 120, false, true},
+    {"SYN_RECV", {{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}}, 60, false, true},
+    {"ESTABLISHED", opened({}), 432000, false, false},
+    {"FIN_WAIT", opened({{client, "FA", 1001, 5001, ""}}), 120, false, false},
+    {"CLOSE_WAIT", opened({{client, "FA", 1001, 5001, ""}, {server, "A", 5001, 1002, ""}}), 60, false, false},
+    {"LAST_ACK", opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}}), 30, false, false},
+    {"TIME_WAIT",
+     opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}, {client, "A", 1002, 5002, ""}}), 120, true,
+     true},
+    {"CLOSE", opened({{client, "R", 1001, 0, ""}}), 10, true, true},
+};
+
+TEST(TcpState, TimeoutsAndStandingByState) {
+  for (const Property& property : kProperties) {
+    SCOPED_TRACE(property.state);
+    Flow flow;
+    flow.protocol = net::Protocol::tcp;
+    flow.tcp = after(property.steps);
+    EXPECT_EQ(to_string(flow.tcp.state()), property.state);
+    EXPECT_EQ(flow.tcp.timeout({}).count(), property.seconds);
+    EXPECT_EQ(flow.tcp.over(), property.over);
+    EXPECT_EQ(flow.half_open(), property.half_open);
+    flow.touch({}, Instant{Milliseconds{7}});
+    EXPECT_EQ(flow.deadline, Instant{Milliseconds{7 + property.seconds * 1000}});
+  }
+}
+
+TEST(TcpState, ConfiguredTimeoutsAreUsed) {
+  for (const Property& property : kProperties) {
+    SCOPED_TRACE(property.state);
+    Timeouts timeouts;
+    std::int64_t value = 1;
+    for (const Timeouts::Field& field : Timeouts::fields()) timeouts.*field.member = Seconds{value++};
+    const auto name = property.state == "NONE" ? std::string("tcp_syn_sent") : [&] {
+      std::string lower = "tcp_";
+      for (const char c : property.state) lower += static_cast<char>(c == '_' ? c : c | 0x20);
+      return lower;
+    }();
+    for (const Timeouts::Field& field : Timeouts::fields()) {
+      if (field.name == name) value = (timeouts.*field.member).count();
+    }
+    EXPECT_EQ(after(property.steps).timeout(timeouts).count(), value);
+  }
+}
+
+TEST(Flow, AMasqueradedPortIsHeldForAMinute) {  // design: "held 60 s after both FINs"
+  Flow flow;
+  flow.protocol = net::Protocol::tcp;
+  flow.masquerade = true;
+  flow.tcp = after(opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}}));
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{30}}) << "LAST_ACK as any";
+  flow.tcp.see(segment("A", 1002, 5002), client);
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{60}});
+  Timeouts brief;
+  brief.tcp_time_wait = Seconds{5};
+  flow.touch(brief, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{5}}) << "never longer than configured";
+}
+
+TEST(Flow, UdpLivesLongerWhenAnswered) {
+  Flow flow;
+  flow.protocol = net::Protocol::udp;
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{30}});
+  EXPECT_TRUE(flow.half_open());
+  flow.replied = true;
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{120}});
+  EXPECT_FALSE(flow.half_open());
+}
+
+}  // namespace
+}  // namespace limpet::flow
