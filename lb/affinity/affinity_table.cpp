@@ -38,9 +38,8 @@ void AffinityTable::make_room_for(const Key& key, Instant now) {
   }
   const std::size_t victim = choose_victim(now);
   map_.erase(ring_[victim]);
-  ring_[victim] = ring_[hand_];  // the survivor under the hand moves on; the newcomer joins at the end of the round
-  ring_[hand_] = key;
-  hand_ = (hand_ + 1) % capacity_;
+  ring_[victim] = key;
+  hand_ = (victim + 1) % capacity_;  // the newcomer has a round to prove itself; who was passed over is left alone
 }
 
 std::size_t AffinityTable::choose_victim(Instant now) {

@@ -17,12 +17,15 @@
 // AffinityStore is the concept; AffinityTable implements it over oneTBB's concurrent_hash_map (an accessor
 // is the critical section).
 //
-// Bounded: a ring holds the keys in order of arrival, one place each. When all places are taken, a new
-// client's key takes the place of one of the next kScan keys, and the hand moves on by one:
+// Bounded: a ring holds the keys, one place each. When all places are taken, a new client's key takes the
+// place of one of the next kScan keys after the hand, and the hand moves on behind it:
 //
 //   1. an expired one
 //   2. a provisional one
 //   3. a confirmed one; of several of a kind, the one longest unused. Each kind is counted.
+//
+// So a flood of clients that never prove themselves turns over its own entries: a confirmed one is lost only
+// where kScan of them stand side by side.
 //
 // Capacity is exact at rest; while n threads add clients at once, the map may hold n entries more.
 // Threads: any. Lock order: ring, then map; get_or_assign never holds both. O(1). Memory: about 120 bytes
