@@ -88,6 +88,7 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
   for (;;) {
     if (LockedFlow flow = flows_.find(crossing.view.tuple)) {
       if (!outlived(*flow, flow.role(), crossing)) return translate(std::move(flow), crossing);
+      if (flow->deadline < now) worker.counters.add(Counter::expired_flows);
       retire(*flow, worker);
       flows_.remove(std::move(flow));
     }
