@@ -54,6 +54,11 @@ bool is_plain_syn(const net::PacketView& view) noexcept {
   return view.tcp_flags.syn() && !view.tcp_flags.ack();
 }
 
+/// Of a TCP connection that did not begin here.
+bool is_midstream(const net::PacketView& view) noexcept {
+  return view.is_tcp() && !is_plain_syn(view);
+}
+
 flow::PoolKey pool_of(const Flow& flow, const net::Address& egress) noexcept {
   return {flow.protocol, egress, flow.endpoint};
 }
@@ -173,34 +178,19 @@ Verdict Pipeline::rewrite(Crossing& crossing, const net::AddressPort& source, co
 // ---------------------------------------------------------------------------------------------------------------
 
 std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
-  const net::PacketView& view = crossing.view;
-  const bool midstream = view.is_tcp() && !is_plain_syn(view);
-  if (midstream && options_.midstream == MidstreamPolicy::drop) return crossing.drop(Counter::dropped_midstream);
-
   LockedFlow flow;
-  switch (flows_.create(view.tuple, flow)) {
+  switch (flows_.create(crossing.view.tuple, flow)) {
     case flow::FlowTable::Create::created:
       break;
     case flow::FlowTable::Create::exists:
       return std::nullopt;
     case flow::FlowTable::Create::full:
-      if (!flows_.make_room(kMakeRoomBudget, crossing.now, [&](const Flow& old) { retire(old, crossing.worker); })) {
-        return crossing.drop(Counter::dropped_flow_table_full);
-      }
-      crossing.worker.counters.add(Counter::evicted_flows);
-      return std::nullopt;
+      return make_room(crossing);
   }
 
-  const Decision decision =
-      decider_.decide({.tuple = view.tuple,
-                       .hook = crossing.packet.hook,
-                       .in_interface = crossing.packet.in_interface,
-                       .mark = crossing.packet.mark,
-                       .ttl = view.ttl,
-                       .known_clients_only = midstream && options_.midstream == MidstreamPolicy::affinity},
-                      crossing.node, crossing.now, crossing.worker.rng);
-  const bool to_itself = decision.endpoint == view.tuple.destination && !decision.masquerade;
-  if (decision.action != Action::dnat || to_itself) {
+  const bool midstream = is_midstream(crossing.view);
+  const Decision decision = decide(crossing, midstream && options_.midstream != MidstreamPolicy::pick);
+  if (decision.action != Action::dnat) {
     flows_.remove(std::move(flow));
     return refuse(decision, crossing);
   }
@@ -218,6 +208,40 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(counter_of(decision.affinity));
   crossing.worker.load.on(FlowEvent::opened, decision.endpoint_id);
   return request(*flow, crossing);
+}
+
+Decision Pipeline::decide(const Crossing& crossing, bool known_clients_only) {
+  const net::PacketView& view = crossing.view;
+  const Decision decision = decider_.decide({.tuple = view.tuple,
+                                             .hook = crossing.packet.hook,
+                                             .in_interface = crossing.packet.in_interface,
+                                             .mark = crossing.packet.mark,
+                                             .ttl = view.ttl,
+                                             .known_clients_only = known_clients_only},
+                                            crossing.node, crossing.now, crossing.worker.rng);
+  if (decision.action != Action::dnat) return decision;
+  Decision instead;
+  if (decision.endpoint == view.tuple.destination && !decision.masquerade) return instead;  // nothing to translate
+  if (!is_midstream(view) || options_.midstream != MidstreamPolicy::drop) return decision;
+  instead.action = Action::drop;
+  instead.reason = Reason::midstream;
+  return instead;
+}
+
+std::optional<Verdict> Pipeline::make_room(Crossing& crossing) {
+  // Asked without consequences: only what will need a record may cost another flow its own.
+  const Decision decision = decide(crossing, true);
+  const bool welcomes_strangers = !is_midstream(crossing.view) || options_.midstream == MidstreamPolicy::pick;
+  const bool begins = decision.action == Action::dnat || (decision.reason == Reason::midstream && welcomes_strangers);
+  if (!begins) return refuse(decision, crossing);
+
+  Counters& counters = crossing.worker.counters;
+  const bool room = flows_.make_room(kMakeRoomBudget, crossing.now, [&](const Flow& old) {
+    counters.add(old.deadline < crossing.now ? Counter::expired_flows : Counter::evicted_flows);
+    retire(old, crossing.worker);
+  });
+  if (!room) return crossing.drop(Counter::dropped_flow_table_full);
+  return std::nullopt;
 }
 
 Verdict Pipeline::refuse(const Decision& decision, const Crossing& crossing) const noexcept {

@@ -110,6 +110,8 @@ class Pipeline {
 
   // A miss at a destination hook. nullopt: another worker was faster, or room was made: look again.
   std::optional<Verdict> begin(Crossing& crossing);
+  std::optional<Verdict> make_room(Crossing& crossing);
+  Decision decide(const Crossing& crossing, bool known_clients_only);
   Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 
