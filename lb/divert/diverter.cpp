@@ -157,9 +157,18 @@ Status Diverter::install_table(Table table, Family family, const DiversionPlan& 
 Status Diverter::update_family(Family family, const DiversionPlan& from, const DiversionPlan& to) {
   if (from == to) return store::ok();
   if (!is_active(to)) return remove_family(family);
-  const bool by_difference = is_active(from) && uses_sets_[index(family)].value_or(false);
-  if (by_difference && restore_sets(render_set_changes(family, from, to))) return store::ok();
+  if (is_active(from) && has_same_rules(family, from, to) && restore_sets(render_set_changes(family, from, to)))
+    return store::ok();
   return install(family, to);
+}
+
+/// Do the two differ in the sets' elements only?
+bool Diverter::has_same_rules(Family family, const DiversionPlan& a, const DiversionPlan& b) const {
+  if (!uses_sets_[index(family)].value_or(false)) return false;
+  const auto rules = [&](Table table, const DiversionPlan& plan) {
+    return render_install(table, family, plan, options_, true, {});
+  };
+  return rules(Table::mangle, a) == rules(Table::mangle, b) && rules(Table::raw, a) == rules(Table::raw, b);
 }
 
 Status Diverter::remove_family(Family family) {

@@ -62,6 +62,7 @@ class Diverter {
   store::Status install_table(Table table, net::Family family, const datapath::DiversionPlan& part);
   store::Status update_family(net::Family family, const datapath::DiversionPlan& from,
                               const datapath::DiversionPlan& to);
+  bool has_same_rules(net::Family family, const datapath::DiversionPlan& a, const datapath::DiversionPlan& b) const;
   store::Status remove_family(net::Family family);
   store::Status remove_other_variants();
   store::Status set_routes(const datapath::DiversionPlan& plan) const;

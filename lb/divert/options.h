@@ -1,6 +1,7 @@
 // options.h: how packets are to be diverted. What to divert is the plan's business (lb/datapath/diversion_plan.h).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -30,6 +31,9 @@ enum class Sets {
 struct Options {
   Backend backend = Backend::automatic;
   Sets sets = Sets::automatic;
+  /// Lists of at most so many addresses are spelled out as rules even where there are sets: a rule that does not match costs
+  /// the kernel about a tenth of a set's lookup, on every packet of the node.
+  std::size_t short_list = 8;
   std::uint16_t first_queue = 0;
   std::uint16_t queue_count = 1;
   std::uint32_t mark_mask = 0x00001000;  // "masquerade me", set at PREROUTING, looked for at POSTROUTING

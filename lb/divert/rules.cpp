@@ -99,8 +99,7 @@ class Renderer {
     const std::string reply = queue_target(options_, Kind::reply);
     to_service("LIMPET-PREROUTING", request);
     if (with_sets_) {
-      rule("LIMPET-PREROUTING",
-           set_match(family_, SetRole::endpoints, "src,src") + set_match(family_, SetRole::locals, "dst") + reply);
+      from_endpoint("LIMPET-PREROUTING", set_match(family_, SetRole::locals, "dst") + reply);
     } else {
       for (const net::Address& local : plan_.locals) rule(kReplies, address_match(Side::destination, local) + reply);
       from_endpoint("LIMPET-PREROUTING", " -j " + std::string(kReplies) + "\n");
@@ -120,12 +119,15 @@ class Renderer {
  private:
   void rule(std::string_view chain, const std::string& rest) { text_.append("-A ").append(chain).append(rest); }
 
+  bool in_set(const std::vector<L4Address>& list) const noexcept {
+    return with_sets_ && list.size() > options_.short_list;
+  }
   void to_service(std::string_view chain, const std::string& target) {
-    if (with_sets_) return rule(chain, set_match(family_, SetRole::services, "dst,dst") + target);
+    if (in_set(plan_.services)) return rule(chain, set_match(family_, SetRole::services, "dst,dst") + target);
     for (const L4Address& service : plan_.services) rule(chain, port_match(Side::destination, service) + target);
   }
   void from_endpoint(std::string_view chain, const std::string& target) {
-    if (with_sets_) return rule(chain, set_match(family_, SetRole::endpoints, "src,src") + target);
+    if (in_set(plan_.endpoints)) return rule(chain, set_match(family_, SetRole::endpoints, "src,src") + target);
     for (const L4Address& endpoint : plan_.endpoints) rule(chain, port_match(Side::source, endpoint) + target);
   }
 

@@ -31,8 +31,11 @@ std::vector<unsigned char> forged_datagram(const net::Address& destination) {
   packet[v4 ? 3 : 5] = v4 ? 28 : 8;  // length
   packet[v4 ? 9 : 6] = IPPROTO_UDP;
   packet[v4 ? 8 : 7] = 64;  // TTL
-  std::memcpy(packet.data() + (v4 ? 12 : 8), source.bytes().data(), source.size());
-  std::memcpy(packet.data() + (v4 ? 16 : 24), destination.bytes().data(), destination.size());
+  const std::size_t addresses = v4 ? 12 : 8;
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    packet[addresses + i] = static_cast<unsigned char>(source.bytes()[i]);
+    packet[addresses + source.size() + i] = static_cast<unsigned char>(destination.bytes()[i]);
+  }
   return packet;
 }
 

@@ -126,7 +126,7 @@ class Rules : public testing::TestWithParam<Case> {
   }
 
   static divert::Options options() {
-    return {.backend = GetParam().backend, .sets = GetParam().sets, .queue_count = 2};
+    return {.backend = GetParam().backend, .sets = GetParam().sets, .short_list = 0, .queue_count = 2};
   }
   bool sets() const { return GetParam().sets == Sets::automatic; }
   static std::string rules() {

@@ -34,7 +34,7 @@ const Golden kGolden[] = {
     {"RawSets",
      Table::raw,
      Family::v4,
-     {.first_queue = 4, .queue_count = 1},
+     {.short_list = 0, .first_queue = 4, .queue_count = 1},
      true,
      R"(*raw
 :LIMPET-PREROUTING - [0:0]
@@ -49,7 +49,7 @@ COMMIT
     {"MangleSetsBypass",
      Table::mangle,
      Family::v6,
-     {.first_queue = 0, .queue_count = 4, .mark_mask = 0x1000, .on_death = OnDeath::bypass},
+     {.short_list = 0, .first_queue = 0, .queue_count = 4, .mark_mask = 0x1000, .on_death = OnDeath::bypass},
      true,
      R"(*mangle
 :LIMPET-POSTROUTING - [0:0]
@@ -59,6 +59,24 @@ COMMIT
 -A LIMPET-INPUT -m set --match-set limpet6-endpoints src,src -j NFQUEUE --queue-balance 0:3 --queue-bypass
 -I POSTROUTING 1 -j LIMPET-POSTROUTING
 -I INPUT 1 -j LIMPET-INPUT
+COMMIT
+)"},
+    {"RawShortLists",
+     Table::raw,
+     Family::v4,
+     {.short_list = 2, .first_queue = 4, .queue_count = 1},
+     true,
+     R"(*raw
+:LIMPET-PREROUTING - [0:0]
+:LIMPET-OUTPUT - [0:0]
+-A LIMPET-PREROUTING -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 4
+-A LIMPET-PREROUTING -d 10.96.0.10/32 -p udp -m udp --dport 53 -j NFQUEUE --queue-num 4
+-A LIMPET-PREROUTING -s 10.2.0.2/32 -p tcp -m tcp --sport 8080 -m set --match-set limpet4-locals dst -j NFQUEUE --queue-num 4
+-A LIMPET-PREROUTING -s 10.2.0.3/32 -p udp -m udp --sport 53 -m set --match-set limpet4-locals dst -j NFQUEUE --queue-num 4
+-A LIMPET-OUTPUT -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 4
+-A LIMPET-OUTPUT -d 10.96.0.10/32 -p udp -m udp --dport 53 -j NFQUEUE --queue-num 4
+-I PREROUTING 1 -j LIMPET-PREROUTING
+-I OUTPUT 1 -j LIMPET-OUTPUT
 COMMIT
 )"},
     {"RawPlainBypass",
