@@ -12,7 +12,9 @@ std::size_t AffinityTable::KeyHash::hash(const Key& k) const noexcept {
 }
 
 AffinityTable::AffinityTable(std::uint32_t capacity, const store::HashKey& key)
-    : map_(std::max<std::uint32_t>(capacity, 1), KeyHash{key}), capacity_(std::max<std::uint32_t>(capacity, 1)) {}
+    : map_(std::max<std::uint32_t>(capacity, 1), KeyHash{key}), capacity_(std::max<std::uint32_t>(capacity, 1)) {
+  ring_.reserve(capacity_);  // never grows while workers wait for it
+}
 
 std::optional<EndpointId> AffinityTable::find(const Key& key, Seconds timeout, Instant now) const {
   Map::const_accessor held;

@@ -38,6 +38,7 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <tbb/concurrent_hash_map.h>
@@ -45,6 +46,7 @@
 #include "conntrack/flow/endpoint_id.h"
 #include "conntrack/flow/instant.h"
 #include "conntrack/net/address.h"
+#include "conntrack/store/huge_page_allocator.h"
 #include "conntrack/store/siphash.h"
 
 namespace limpet::affinity {
@@ -129,7 +131,7 @@ class AffinityTable {
     std::size_t hash(const Key& k) const noexcept;
     bool equal(const Key& a, const Key& b) const noexcept { return a == b; }
   };
-  using Map = tbb::concurrent_hash_map<Key, Entry, KeyHash>;
+  using Map = tbb::concurrent_hash_map<Key, Entry, KeyHash, store::HugePageAllocator<std::pair<const Key, Entry>>>;
   static constexpr std::size_t kScan = 8;
   /// In the order in which they are given up.
   enum class Standing : std::uint8_t { expired, provisional, confirmed };
@@ -148,7 +150,7 @@ class AffinityTable {
 
   Map map_;
   mutable std::mutex ring_mutex_;
-  std::vector<Key> ring_;
+  std::vector<Key, store::HugePageAllocator<Key>> ring_;
   std::size_t capacity_;
   std::size_t hand_ = 0;
   std::array<std::uint64_t, 3> evicted_{};  // by Standing
