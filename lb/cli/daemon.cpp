@@ -1,16 +1,17 @@
 #include "lb/cli/daemon.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
 
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
 #include "lb/cli/divert_options.h"
 #include "lb/cli/notify.h"
+#include "lb/divert/preflight.h"
 #include "lb/queue/queue_socket.h"
 
 namespace limpet::cli {
@@ -62,7 +63,11 @@ class SignalsBlocked {
 
 Daemon::Daemon(const service::Config& config, node::NodeMonitor monitor, divert::Diverter diverter,
                std::unique_ptr<Engine> engine)
-    : config_(config), monitor_(std::move(monitor)), diverter_(std::move(diverter)), engine_(std::move(engine)), signals_(io_, SIGTERM, SIGINT) {
+    : config_(config),
+      monitor_(std::move(monitor)),
+      diverter_(std::move(diverter)),
+      engine_(std::move(engine)),
+      signals_(io_, SIGTERM, SIGINT) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
 }
@@ -86,7 +91,10 @@ Status Daemon::run(const service::Config& config) {
   if (Status bound = daemon.bind_queues(); !bound) return bound;
   daemon.watch_signals();  // from here on a signal means an orderly stop
   daemon.start_workers();
-  if (Status diverted = daemon.divert(); !diverted) return diverted;
+  if (Status diverted = daemon.divert(); !diverted) {
+    (void)daemon.stop();  // whatever is in place already is removed or kept as `stop` says
+    return diverted;
+  }
   daemon.watch_node();
   daemon.watch_drops();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
@@ -98,8 +106,8 @@ Status Daemon::run(const service::Config& config) {
 
 Status Daemon::bind_queues() {
   for (unsigned i = 0; i < config_.queues.count; ++i) {
-    auto socket = queue::QueueSocket::open({.number = static_cast<std::uint16_t>(config_.queues.first + i),
-                                            .max_length = config_.queues.max_length});
+    auto socket = queue::QueueSocket::open(
+        {.number = static_cast<std::uint16_t>(config_.queues.first + i), .max_length = config_.queues.max_length});
     if (!socket) return socket.error();
     for (const std::string& warning : socket->warnings()) spdlog::warn("{}", warning);
     workers_.push_back(std::make_unique<Worker>(std::move(*socket), config_.queues.batch, engine_->handler(i)));
@@ -123,6 +131,7 @@ void Daemon::stop_workers() {
 
 Status Daemon::divert() {
   plan_ = engine_->plan();
+  for (const std::string& warning : divert::preflight(plan_)) spdlog::warn("{}", warning);
   return diverter_.apply(plan_);
 }
 
@@ -136,7 +145,8 @@ Status Daemon::stop() {
   }
   stop_workers();
   log_stats();
-  spdlog::info("stopped: rules {}", config_.on_stop == service::OnStop::remove ? "removed" : "kept for the next process");
+  spdlog::info("stopped: rules {}",
+               config_.on_stop == service::OnStop::remove ? "removed" : "kept for the next process");
   return removed;
 }
 
@@ -149,7 +159,8 @@ void Daemon::watch_signals() {
       return;
     }
     if (signal == SIGUSR1) log_stats();
-    if (signal == SIGHUP) spdlog::warn("SIGHUP ignored: this version reads its configuration at start only; restart it");
+    if (signal == SIGHUP)
+      spdlog::warn("SIGHUP ignored: this version reads its configuration at start only; restart it");
     watch_signals();
   });
 }
@@ -175,13 +186,13 @@ void Daemon::node_changed() {
     return;
   }
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
-  if (next == plan_) return;
+  // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
   if (Status updated = diverter_.update(plan_, next); !updated) {
     spdlog::error("cannot adapt the rules to the node's addresses: {}", updated.error().message);
     return;
   }
+  if (next != plan_) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
   plan_ = next;
-  spdlog::info("rules adapted to the node's addresses: {} destinations", plan_.services.size());
 }
 
 void Daemon::watch_drops() {
@@ -193,7 +204,8 @@ void Daemon::watch_drops() {
       if (is_ours(stats, config_)) drops += stats.dropped_full + stats.dropped_overrun;
     }
     if (drops > drops_) {
-      spdlog::warn("the kernel dropped {} packets before they reached us: raise queues.maxLength, or add queues", drops - drops_);
+      spdlog::warn("the kernel dropped {} packets before they reached us: raise queues.maxLength, or add queues",
+                   drops - drops_);
     }
     drops_ = drops;
     watch_drops();

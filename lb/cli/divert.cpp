@@ -90,8 +90,7 @@ void add_divert(CLI::App& app, int& exit_code) {
     CLI::App* sub = divert->add_subcommand(name, what);
     sub->add_option("-c,--config", options->config, "Configuration file")->required(needs_configuration);
     if (needs_configuration) {
-      sub->add_option("--backend", options->backend, "Instead of divert.backend")
-          ->check(CLI::IsMember(kBackends));
+      sub->add_option("--backend", options->backend, "Instead of divert.backend")->check(CLI::IsMember(kBackends));
     }
     sub->callback([options, action, &exit_code] { exit_code = action(*options, std::cout, std::cerr); });
   };

@@ -22,14 +22,14 @@ divert::Backend backend_of(service::RuleBackend backend) {
 }  // namespace
 
 divert::Options divert_options(const service::Config& config, const node::NodeView& node) {
-  divert::Options options{.backend = backend_of(config.backend),
-                          .first_queue = config.queues.first,
-                          .queue_count = config.queues.count,
-                          .mark_mask = config.mark_mask,
-                          .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass
-                                                                                  : divert::OnDeath::hold,
-                          .node_v4 = node.primary(net::Family::v4),
-                          .node_v6 = node.primary(net::Family::v6)};
+  divert::Options options{
+      .backend = backend_of(config.backend),
+      .first_queue = config.queues.first,
+      .queue_count = config.queues.count,
+      .mark_mask = config.mark_mask,
+      .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold,
+      .node_v4 = node.primary(net::Family::v4),
+      .node_v6 = node.primary(net::Family::v6)};
   if (const auto& node_ip = config.node.node_ip) (node_ip->is_v4() ? options.node_v4 : options.node_v6) = *node_ip;
   return options;
 }

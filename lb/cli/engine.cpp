@@ -18,7 +18,9 @@ std::uint64_t random_word() {
   return std::uint64_t{device()} << 32 | device();
 }
 
-store::HashKey random_key() { return {random_word(), random_word()}; }
+store::HashKey random_key() {
+  return {random_word(), random_word()};
+}
 
 flow::PortPoolOptions port_options(const service::Config& config, std::vector<flow::PortInterval>& assignable,
                                    std::vector<std::uint16_t>& node_ports) {
@@ -38,8 +40,8 @@ flow::PortPool make_port_pool(const service::Config& config) {
 }
 
 datapath::PipelineOptions pipeline_options(const service::Config& config) {
-  constexpr datapath::MidstreamPolicy policies[] = {datapath::MidstreamPolicy::affinity, datapath::MidstreamPolicy::pick,
-                                                    datapath::MidstreamPolicy::drop};
+  constexpr datapath::MidstreamPolicy policies[] = {datapath::MidstreamPolicy::affinity,
+                                                    datapath::MidstreamPolicy::pick, datapath::MidstreamPolicy::drop};
   return {.mark_mask = config.mark_mask, .midstream = policies[static_cast<unsigned>(config.midstream)]};
 }
 
@@ -75,7 +77,9 @@ datapath::DiversionPlan Engine::update(node::NodeView node) {
   return plan();
 }
 
-datapath::DiversionPlan Engine::plan() const { return snapshot_->diversion(*node_.load()); }
+datapath::DiversionPlan Engine::plan() const {
+  return snapshot_->diversion(*node_.load());
+}
 
 ordered_json Engine::stats() const {
   ordered_json all;

@@ -10,8 +10,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include "conntrack/flow/flow_table.h"
 #include "conntrack/flow/port_pool.h"

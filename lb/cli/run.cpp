@@ -1,13 +1,12 @@
 #include "lb/cli/run.h"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include "lb/cli/configured.h"
 #include "lb/cli/daemon.h"
@@ -40,7 +39,8 @@ void add_run(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<RunOptions>();
   CLI::App* run = app.add_subcommand("run", "Balance: bind the queues, divert packets to them, until a signal");
   run->add_option("-c,--config", options->config, "Configuration file")->required();
-  run->add_flag("--ephemeral", options->ephemeral, "Leave nothing behind: remove the rules on stop, whatever `stop:` says");
+  run->add_flag("--ephemeral", options->ephemeral,
+                "Leave nothing behind: remove the rules on stop, whatever `stop:` says");
   run->add_option("--log-level", options->log_level, "trace, debug, info, warning, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}))
       ->capture_default_str();
