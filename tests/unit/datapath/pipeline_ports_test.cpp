@@ -148,6 +148,17 @@ TEST_P(Ports, NoneLeftIsDroppedAndTheNextFreeOneIsUsed) {
             {"POSTROUTING client:40002 > endpoint S mark=0x1000", "egress:2000 > endpoint"}});
 }
 
+// The only port is a local client's, whom the pool does not know: tried, given back, and found free later.
+TEST_P(Ports, OneThatTurnsOutToBeTakenIsGivenBack) {
+  Bench dry(GetParam().family, GetParam().protocol, one_port());
+  dry.decider.next(dry.dnat("endpoint")).next(dry.dnat("endpoint", true));
+  dry.play({{"OUTPUT egress:2000 > vip S", "egress:2000 > endpoint"},
+            {"PREROUTING client:40001 > vip S", "client:40001 > endpoint mark=0x1000"},
+            {"POSTROUTING client:40001 > endpoint S mark=0x1000", "x dropped_no_port"}});
+  dry.expire_all();
+  for (const Step& step : kFirst) EXPECT_EQ(dry.play(step.packet), step.outcome);
+}
+
 TEST_P(Ports, WithoutAnEgressAddressItIsDropped) {
   Bench bare(GetParam().family, GetParam().protocol, {.with_addresses = false});
   bare.decider.next(bare.dnat("endpoint", true));

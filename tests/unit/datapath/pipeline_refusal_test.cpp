@@ -141,6 +141,19 @@ TEST_P(Full, OfExpiredFlowsItIsNotFull) {
   EXPECT_EQ(bench.counters[Counter::expired_flows], 2u);
 }
 
+TEST(FullOfTcp, AStrangersConnectionEvictsAStrangersStrayPacketDoesNot) {
+  Bench bench(Family::v4, Protocol::tcp, {.flows = 1});
+  bench.decider.next(bench.dnat("endpoint")).next(refusal(Action::drop, Reason::midstream));
+  bench.play({{"PREROUTING client:1001 > vip S", "client:1001 > endpoint"},
+              {"PREROUTING client:1002 > vip A", "x dropped_midstream"}});
+  EXPECT_EQ(bench.counters[Counter::evicted_flows], 0u);
+  // Asked whether it is a known client's, the decider says no; then room is made, and it gets an endpoint.
+  bench.decider.from_now_on(refusal(Action::drop, Reason::midstream));
+  bench.decider.next(bench.dnat("endpoint"));
+  bench.play({{"PREROUTING client:1003 > vip S", "client:1003 > endpoint"}});
+  EXPECT_EQ(bench.counters[Counter::evicted_flows], 1u);
+}
+
 // A packet to no service needs no flow: it neither suffers from a full table nor makes others suffer.
 TEST_P(Full, WhatIsNoServicePassesAndEvictsNothing) {
   bench.play({{"PREROUTING client:1001 > vip S", "client:1001 > endpoint"},

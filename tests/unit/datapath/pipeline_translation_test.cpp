@@ -56,6 +56,13 @@ TEST_P(Translation, MasqueradeHidesTheClientBothWaysAndMovesOneBitOfTheMark) {
   EXPECT_EQ(bench.flows(), 1u);
 }
 
+// Another program's rule may have taken the bit away: the client must stay hidden all the same.
+TEST_P(Translation, MasqueradeDoesNotHangOnTheMarkWhereTheEndsDiffer) {
+  bench.decider.next(bench.dnat("endpoint", true));
+  bench.play({{"PREROUTING client > vip S", "client > endpoint mark=0x1000"},
+              {"POSTROUTING client > endpoint S", "egress > endpoint"}});
+}
+
 TEST_P(Translation, AMarkBitSetByOthersIsClearedWhereNothingIsMasqueraded) {
   bench.decider.next(bench.dnat("endpoint"));
   bench.play({{"PREROUTING client > vip S mark=0xffffffff", "client > endpoint mark=0xffffefff"},
