@@ -254,6 +254,18 @@ TEST(Affinity, AFloodOfForgersDoesNotPushOutConfirmedClients) {
   EXPECT_EQ(remembered(table, kCapacity).size(), 40u);
 }
 
+TEST(Affinity, ANewcomerHasARoundToProveItself) {
+  AffinityTable table(16, kKey);
+  for (std::uint32_t n = 1; n <= 16; ++n) {
+    table.get_or_assign(client(n), kLong, ms(n == 5 ? 0 : n), always, choose(kA));  // the fifth is the oldest
+    table.confirm(client(n), kA);
+  }
+  table.get_or_assign(client(17), kLong, ms(17), always, choose(kA));  // for the fifth
+  table.get_or_assign(client(18), kLong, ms(18), always, choose(kA));  // for the oldest of places 6 to 13
+  EXPECT_EQ(remembered(table, 18),
+            (std::vector<std::uint32_t>{1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18}));
+}
+
 TEST(Affinity, AgreesWithAPlainMapWhileNothingIsEvicted) {
   struct Remembered {
     EndpointId endpoint;
