@@ -24,7 +24,7 @@
 //
 // Cost: find, create, link and remove are O(1) expected (load factor <= 1 link a bucket). Sweeps skip a
 // record that another thread has locked: it is in use, so neither due nor idle.
-// Memory: 192 bytes a record, 12 to 24 bytes of index; pages are touched when first used.
+// Memory: 192 bytes a record, 12 to 24 bytes of index, all of it taken at start.
 #pragma once
 
 #include <atomic>
