@@ -4,6 +4,7 @@
     kernel-*           nf_nat by kube-proxy's rules, through iptables-nft and iptables-legacy
     one-by-one         NFQUEUE, one packet a system call, payload written back
     echo               limpet's worker loop, payload written back, no decision
+    echo-one-rule      the same behind a single rule instead of limpet's own: what those rules cost the kernel
     limpet-*           `limpet run`; "-ct": with a rule that turns conntrack on
 
 known: 1,000 clients whose flows stand. new-N: every packet is the first of a client never seen before, N endpoints, affinity on.
@@ -90,16 +91,32 @@ def _kernel(backend: str, endpoints: tuple, protocol: str = "udp") -> Callable:
     return setup
 
 
-def _queue_program(name: str) -> Callable:
+def _queue_program(name: str, rules: Callable) -> Callable:
     """A program that takes the queue's number and changes nothing."""
 
     def setup(rig: Rig, programs: Programs):
         rig.forward_vip()
         process = rig.spawn("node", str(getattr(programs, name)), "0", cpu=rigs.WORKER_CPU)
-        rig.run("node", "iptables", *QUEUE_RULE)
+        rules(rig, programs)
         rig.await_service(process)
 
     return setup
+
+
+def _one_rule(rig: Rig, _: Programs):
+    rig.run("node", "iptables", *QUEUE_RULE)
+
+
+def _limpet_rules(rig: Rig, programs: Programs):
+    """The same diversion as limpet-known: so that the two differ in what the program does, and in nothing else."""
+    configuration = _write_configuration(rig, programs, rigs.sink_endpoints(4), "udp")
+    rig.run("node", str(programs.limpet), "divert", "apply", "-c", str(configuration))
+
+
+def _write_configuration(rig: Rig, programs: Programs, endpoints: tuple, protocol: str) -> Path:
+    path = programs.scratch / f"{rig.name}.yaml"
+    path.write_text(limpet_configuration(endpoints, protocol))
+    return path
 
 
 def limpet_configuration(endpoints: tuple, protocol: str) -> str:
@@ -123,8 +140,7 @@ services:
 
 def _limpet(endpoints: tuple, protocol: str = "udp", conntrack: bool = False) -> Callable:
     def setup(rig: Rig, programs: Programs):
-        configuration = programs.scratch / f"{rig.name}.yaml"
-        configuration.write_text(limpet_configuration(endpoints, protocol))
+        configuration = _write_configuration(rig, programs, endpoints, protocol)
         if conntrack:
             rig.run("node", "iptables", *CONNTRACK_RULE)
         process = rig.spawn("node", str(programs.limpet), "run", "-c", str(configuration), cpu=rigs.WORKER_CPU)
@@ -151,8 +167,9 @@ def all_modes() -> list[Mode]:
     four, bulk = rigs.sink_endpoints(4), (rigs.BULK_ENDPOINT,)
     modes = [
         Mode("forward", _forward),
-        Mode("one-by-one", _queue_program("one_by_one"), needs="one_by_one"),
-        Mode("echo", _queue_program("echo"), needs="echo"),
+        Mode("one-by-one", _queue_program("one_by_one", _limpet_rules), needs="one_by_one"),
+        Mode("echo", _queue_program("echo", _limpet_rules), needs="echo"),
+        Mode("echo-one-rule", _queue_program("echo", _one_rule), needs="echo"),
         Mode("limpet-known", _limpet(four), needs="limpet"),
         Mode("limpet-ct-known", _limpet(four, conntrack=True), conntrack=True, needs="limpet"),
     ]
