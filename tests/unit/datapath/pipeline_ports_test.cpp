@@ -154,6 +154,7 @@ TEST_P(Ports, OneThatTurnsOutToBeTakenIsGivenBack) {
   dry.decider.next(dry.dnat("endpoint")).next(dry.dnat("endpoint", true));
   dry.play({{"OUTPUT egress:2000 > vip S", "egress:2000 > endpoint"},
             {"PREROUTING client:40001 > vip S", "client:40001 > endpoint mark=0x1000"},
+            {"POSTROUTING client:40001 > endpoint S mark=0x1000", "x dropped_no_port"},
             {"POSTROUTING client:40001 > endpoint S mark=0x1000", "x dropped_no_port"}});
   dry.expire_all();
   for (const Step& step : kFirst) EXPECT_EQ(dry.play(step.packet), step.outcome);
