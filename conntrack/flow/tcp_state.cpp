@@ -4,11 +4,16 @@ namespace limpet::flow {
 
 namespace {
 
-unsigned index(Direction direction) noexcept {
-  return static_cast<unsigned>(direction);
+/// Most bytes that a SYN may carry and a SYN|ACK may leave unacknowledged (RFC 7413, section 3).
+constexpr std::uint32_t kMostSynData = 0xffff;
+
+Direction other(Direction direction) noexcept {
+  return direction == Direction::original ? Direction::reply : Direction::original;
 }
-unsigned other(Direction direction) noexcept {
-  return 1 - index(direction);
+
+/// RFC 9293 section 3.4: sequence numbers are compared modulo 2^32.
+bool is_after(std::uint32_t a, std::uint32_t b) noexcept {
+  return static_cast<std::int32_t>(a - b) > 0;
 }
 
 }  // namespace
@@ -25,41 +30,53 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
     if (believes_reset(packet, direction)) state_ = TcpState::close;
     return;
   }
-  if (flags.ack()) {
-    sides_[index(direction)].acknowledged = packet.tcp_acknowledgement;
-    sides_[index(direction)].has_acknowledged = true;
-  }
-  if (flags.syn()) {
-    if (!flags.ack()) {
-      see_syn(packet, direction);
-    } else if (direction == Direction::reply && state_ == TcpState::syn_sent) {
-      endpoint_isn_ = packet.tcp_sequence;
-      endpoint_isn_known_ = true;
-      state_ = TcpState::syn_recv;
-    }
-    return;
-  }
+  see_numbers(packet, direction);
   // A FIN's own acknowledgement completes nothing: a second FIN that is sent again is still to be acknowledged.
-  if (flags.fin()) {
+  if (flags.syn()) {
+    see_syn(packet, direction);
+  } else if (flags.fin()) {
     see_fin(direction);
   } else if (flags.ack()) {
     see_ack(direction);
   }
 }
 
-void TcpTracker::see_syn(const net::PacketView& packet, Direction direction) noexcept {
-  if (direction != Direction::original || state_ > TcpState::syn_sent) return;
-  sides_[other(direction)].acknowledged = packet.tcp_sequence + 1 + packet.tcp_payload;
-  state_ = TcpState::syn_sent;
+bool TcpTracker::is_foreign(const net::PacketView& packet) const noexcept {
+  if (!packet.tcp_flags.syn() || !packet.tcp_flags.ack()) return false;
+  if (state_ == TcpState::syn_sent) {
+    return side(Direction::original).next - packet.tcp_acknowledgement > kMostSynData;
+  }
+  return !endpoint_isn_known_ || packet.tcp_sequence != endpoint_isn_;
 }
 
 bool TcpTracker::believes_reset(const net::PacketView& packet, Direction direction) const noexcept {
-  const Side& receiver = sides_[other(direction)];
   if (state_ == TcpState::syn_sent && direction == Direction::reply) {
-    return packet.tcp_flags.ack() && packet.tcp_acknowledgement == sides_[index(direction)].acknowledged;
+    return packet.tcp_flags.ack() && packet.tcp_acknowledgement == side(Direction::original).next;
   }
-  if (state_ == TcpState::syn_sent) return packet.tcp_sequence == receiver.acknowledged;
-  return !receiver.has_acknowledged || packet.tcp_sequence == receiver.acknowledged;
+  if (sent_.has(direction) && packet.tcp_sequence == side(direction).next) return true;
+  if (acknowledged_.has(other(direction))) return packet.tcp_sequence == side(other(direction)).acknowledged;
+  return !sent_.has(direction);
+}
+
+void TcpTracker::see_numbers(const net::PacketView& packet, Direction direction) noexcept {
+  const net::TcpFlags flags = packet.tcp_flags;
+  Side& sender = side(direction);
+  const std::uint32_t end = packet.tcp_sequence + packet.tcp_payload + flags.syn() + flags.fin();
+  if (!sent_.has(direction) || is_after(end, sender.next)) sender.next = end;
+  sent_.add(direction);
+  if (!flags.ack()) return;
+  sender.acknowledged = packet.tcp_acknowledgement;
+  acknowledged_.add(direction);
+}
+
+void TcpTracker::see_syn(const net::PacketView& packet, Direction direction) noexcept {
+  if (!packet.tcp_flags.ack()) {
+    if (direction == Direction::original && state_ == TcpState::none) state_ = TcpState::syn_sent;
+  } else if (direction == Direction::reply && state_ == TcpState::syn_sent) {
+    endpoint_isn_ = packet.tcp_sequence;
+    endpoint_isn_known_ = true;
+    state_ = TcpState::syn_recv;
+  }
 }
 
 void TcpTracker::see_ack(Direction direction) noexcept {
@@ -68,7 +85,7 @@ void TcpTracker::see_ack(Direction direction) noexcept {
       if (direction == Direction::original) state_ = TcpState::established;
       break;
     case TcpState::fin_wait:
-      if (sides_[other(direction)].fin) state_ = TcpState::close_wait;
+      if (fin_.has(other(direction))) state_ = TcpState::close_wait;
       break;
     case TcpState::last_ack:
       state_ = TcpState::time_wait;
@@ -80,8 +97,8 @@ void TcpTracker::see_ack(Direction direction) noexcept {
 
 void TcpTracker::see_fin(Direction direction) noexcept {
   if (over() || state_ == TcpState::syn_sent) return;
-  sides_[index(direction)].fin = true;
-  if (sides_[other(direction)].fin) {
+  fin_.add(direction);
+  if (fin_.has(other(direction))) {
     if (state_ != TcpState::time_wait) state_ = TcpState::last_ack;
   } else if (state_ == TcpState::syn_recv || state_ == TcpState::established) {
     state_ = TcpState::fin_wait;

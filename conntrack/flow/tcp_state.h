@@ -14,8 +14,9 @@
 //
 //   in syn_sent    the endpoint's RST must acknowledge the client's SYN and what it carries (RFC 9293 sections
 //                  3.10.7.1 and 3.10.7.3); the client's must follow its SYN
-//   later          it must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2);
-//                  where the receiver has acknowledged nothing yet, it is believed
+//   later          it must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2), or follow
+//                  what its sender sent last (an abort with data under way, as nf_conntrack takes it);
+//                  where neither is known yet, it is believed
 //
 // Value type; no clock.
 #pragma once
@@ -60,26 +61,40 @@ class TcpTracker {
     return endpoint_isn_known_ && packet.tcp_flags.ack() && packet.tcp_acknowledgement == endpoint_isn_ + 1;
   }
   /// A SYN|ACK of the endpoint that answers no SYN of this flow: another connection uses the same pair directly.
-  bool is_foreign(const net::PacketView& packet) const noexcept {
-    if (!packet.tcp_flags.syn() || !packet.tcp_flags.ack() || state_ == TcpState::syn_sent) return false;
-    return !endpoint_isn_known_ || packet.tcp_sequence != endpoint_isn_;
-  }
+  bool is_foreign(const net::PacketView& packet) const noexcept;
   Seconds timeout(const Timeouts& timeouts) const noexcept;
 
  private:
-  struct Side {
-    std::uint32_t acknowledged = 0;  // by this side: where the other's next byte is expected; in syn_sent the
-                                     // endpoint's: what would acknowledge the SYN and the data in it
-    bool has_acknowledged = false;
-    bool fin = false;
+  /// A set of directions.
+  class Which {
+   public:
+    bool has(Direction direction) const noexcept { return bits_ >> static_cast<unsigned>(direction) & 1; }
+    void add(Direction direction) noexcept {
+      bits_ = static_cast<std::uint8_t>(bits_ | 1u << static_cast<unsigned>(direction));
+    }
+
+   private:
+    std::uint8_t bits_ = 0;
   };
+  /// What one direction's segments have said.
+  struct Side {
+    std::uint32_t next = 0;          // sequence after all that was sent
+    std::uint32_t acknowledged = 0;  // where the other side's next byte is expected
+  };
+
+  Side& side(Direction direction) noexcept { return sides_[static_cast<unsigned>(direction)]; }
+  const Side& side(Direction direction) const noexcept { return sides_[static_cast<unsigned>(direction)]; }
   bool believes_reset(const net::PacketView& packet, Direction direction) const noexcept;
+  void see_numbers(const net::PacketView& packet, Direction direction) noexcept;
   void see_syn(const net::PacketView& packet, Direction direction) noexcept;
   void see_fin(Direction direction) noexcept;
   void see_ack(Direction direction) noexcept;
 
   Side sides_[2];
   std::uint32_t endpoint_isn_ = 0;
+  Which sent_;          // next is known
+  Which acknowledged_;  // acknowledged is known
+  Which fin_;
   bool endpoint_isn_known_ = false;
   TcpState state_ = TcpState::none;
 };

@@ -157,6 +157,18 @@ const std::vector<Life> kLives{
                                                                   {server, "R", 5001, 0, "ESTABLISHED"},
                                                                   {server, "R", 5501, 0, "CLOSE"},
                                                               })},
+    {"an abort with data under way: the RST follows what was sent, not what was acknowledged",
+     opened({
+         {server, "PA", 5001, 1001, "ESTABLISHED", 500},
+         {server, "PA", 5501, 1001, "ESTABLISHED", 500},
+         {server, "R", 6002, 0, "ESTABLISHED"},
+         {server, "R", 6001, 0, "CLOSE"},
+     })},
+    {"a blind RST in SYN_RECV",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {server, "R", 7000, 0, "SYN_RECV"},
+      {server, "R", 5001, 0, "CLOSE"}}},
     {"what a RST that is not believed acknowledges does not count", opened({
                                                                         {client, "RA", 7, 9000, "ESTABLISHED"},
                                                                         {server, "R", 9000, 0, "ESTABLISHED"},
@@ -235,7 +247,13 @@ TEST(TcpState, OnlyTheAnswerToTheEndpointsSynProvesTheClient) {
 
 TEST(TcpState, ForeignSynAck) {
   const net::PacketView answer = segment("SA", 5000, 1001);
-  EXPECT_FALSE(after({{client, "S", 1000, 0, ""}}).is_foreign(answer)) << "the answer that is waited for";
+  const TcpTracker waiting = after({{client, "S", 1000, 0, ""}});
+  EXPECT_FALSE(waiting.is_foreign(answer)) << "the answer that is waited for";
+  EXPECT_TRUE(waiting.is_foreign(segment("SA", 5000, 1002))) << "it acknowledges what was never sent";
+  EXPECT_TRUE(waiting.is_foreign(segment("SA", 5000, 900'000))) << "another connection's";
+  const TcpTracker with_data = after({{client, "S", 1000, 0, "", 300}});
+  EXPECT_FALSE(with_data.is_foreign(segment("SA", 5000, 1301))) << "RFC 7413: the data in the SYN taken";
+  EXPECT_FALSE(with_data.is_foreign(answer)) << "RFC 7413: the data in the SYN refused";
   const TcpTracker answered = after({{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}});
   EXPECT_FALSE(answered.is_foreign(answer)) << "a retransmission";
   EXPECT_TRUE(answered.is_foreign(segment("SA", 6000, 1001))) << "another connection's";
