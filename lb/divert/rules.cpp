@@ -35,10 +35,21 @@ bool is_ours(std::string_view chain) noexcept {
   return chain == kReplies || chain == kProbeChain || has(kRaw) || has(kMangle);
 }
 
+/// How long the word is that `text` starts with. iptables-save quotes a comment of more than a word, and writes \" for
+/// a quote in it: what is inside may read like a jump, and is none.
+std::size_t word_length(std::string_view text) noexcept {
+  if (!text.starts_with('"')) return std::min(text.find(' '), text.size());
+  for (std::size_t at = 1; at < text.size(); ++at) {
+    if (text[at] == '"') return at + 1;
+    if (text[at] == '\\') ++at;
+  }
+  return text.size();
+}
+
 /// The first word of `text`, which is shortened by it.
 std::string_view take_word(std::string_view& text) noexcept {
   text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  const std::string_view word = text.substr(0, text.find(' '));
+  const std::string_view word = text.substr(0, word_length(text));
   text.remove_prefix(word.size());
   return word;
 }
