@@ -108,8 +108,7 @@ std::size_t Pipeline::sweep(std::size_t budget, flow::Instant now, WorkerContext
   return removed;
 }
 
-// ---- a hit
-// ----------------------------------------------------------------------------------------------------------------
+// ---- a hit ----
 
 bool Pipeline::outlived(const Flow& flow, KeyRole role, const Crossing& crossing) const noexcept {
   if (flow.deadline < crossing.now) return true;
@@ -174,8 +173,7 @@ Verdict Pipeline::rewrite(Crossing& crossing, const net::AddressPort& source, co
   return verdict;
 }
 
-// ---- a miss
-// ---------------------------------------------------------------------------------------------------------------
+// ---- a miss ----
 
 std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   LockedFlow flow;
@@ -268,8 +266,7 @@ bool Pipeline::link_middle(Flow& flow, Crossing& crossing) {
   return false;
 }
 
-// ---- ports for masquerading
-// -----------------------------------------------------------------------------------------------
+// ---- ports for masquerading ----
 
 bool Pipeline::assign_port(LockedFlow& flow, const net::Address& egress, Crossing& crossing) {
   const flow::PoolKey pool = pool_of(*flow, egress);
@@ -307,8 +304,7 @@ bool Pipeline::reclaim_port(LockedFlow& flow, const flow::PoolKey& pool, Crossin
   return static_cast<bool>(flow);
 }
 
-// ---- every hit
-// ------------------------------------------------------------------------------------------------------------
+// ---- every hit ----
 
 void Pipeline::track(Flow& flow, Direction direction, Crossing& crossing) {
   if (direction == Direction::reply) flow.replied = true;

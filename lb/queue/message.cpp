@@ -1,5 +1,8 @@
 #include "lb/queue/message.h"
 
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -84,7 +87,7 @@ Message parse(std::span<std::byte> buffer) noexcept {
   if (header.nlmsg_len < sizeof(nlmsghdr) || header.nlmsg_len > buffer.size()) return message;
   if (header.nlmsg_type == NLMSG_ERROR && header.nlmsg_len >= sizeof(nlmsghdr) + sizeof(int)) {
     message.kind = Message::Kind::error;
-    message.error = -load<int>(buffer.data() + sizeof(nlmsghdr));
+    message.error = std::abs(std::max(load<int>(buffer.data() + sizeof(nlmsghdr)), -INT_MAX));
     return message;
   }
   if (header.nlmsg_type != kPacketType) return message;
