@@ -177,8 +177,9 @@ Traces find_traces(std::string_view saved) {
     if (line.starts_with(':')) {
       const std::string_view chain = take_word(rest).substr(1);
       if (is_ours(chain)) traces.chains.emplace_back(chain);
-    } else if (take_word(rest) == "-A" && !is_ours(take_word(rest)) && mentions_ours(rest)) {
-      traces.jumps.emplace_back(line);
+    } else if (line.starts_with("-A ")) {
+      take_word(rest);
+      if (!is_ours(take_word(rest)) && mentions_ours(rest)) traces.jumps.emplace_back(line);
     }
   }
   return traces;

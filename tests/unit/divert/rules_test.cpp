@@ -155,6 +155,11 @@ TEST(Rules, AnyBytesAreAccepted) {
   }
 }
 
+TEST(Rules, ALineThatIptablesSaveWouldNotPrintIsNoJump) {
+  for (const char* text : {" -A OUTPUT -j LIMPET-OUTPUT", "-A\tOUTPUT -j LIMPET-OUTPUT", "-AOUTPUT -j LIMPET-OUTPUT"})
+    EXPECT_TRUE(find_traces(text).empty()) << '"' << text << '"';
+}
+
 TEST(Rules, RemovalTakesJumpsThenRulesThenChains) {
   EXPECT_EQ(render_removal(Table::raw, find_traces(kSaved)), R"(*raw
 -D PREROUTING -j LIMPET-PREROUTING
