@@ -31,6 +31,10 @@ FlowTable::FlowTable(const FlowTableOptions& options)
       records_(reinterpret_cast<Flow*>(record_memory_.data())),
       buckets_(new (bucket_memory_.data()) Bucket[bucket_mask_ + 1]) {}
 
+std::uint64_t FlowTable::memory(std::uint32_t capacity) noexcept {
+  return sizeof(Flow) * std::uint64_t{capacity} + sizeof(Bucket) * bucket_count(capacity);
+}
+
 FlowTable::~FlowTable() {
   std::destroy_n(records_, used_.load());
 }

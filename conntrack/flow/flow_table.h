@@ -84,6 +84,7 @@ class LockedFlow {
 
 class FlowTable {
  public:
+  /// Throws std::bad_alloc where there is not memory(capacity).
   explicit FlowTable(const FlowTableOptions& options);
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
@@ -118,6 +119,8 @@ class FlowTable {
   template <typename Retire>
   bool make_room(std::size_t budget, Instant now, Retire&& retire);
 
+  /// Bytes that a table of this capacity takes.
+  static std::uint64_t memory(std::uint32_t capacity) noexcept;
   const Timeouts& timeouts() const noexcept { return timeouts_; }
   std::uint32_t capacity() const noexcept { return capacity_; }
   /// Records that have ever been in use: what a sweep goes round.

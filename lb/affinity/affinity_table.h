@@ -118,6 +118,8 @@ class AffinityTable {
   void confirm(const Key& key, EndpointId endpoint);
 
   AffinityCounts counts() const;
+  /// About the bytes that a full table of this capacity takes.
+  static constexpr std::uint64_t memory(std::uint32_t capacity) noexcept { return std::uint64_t{capacity} * 136; }
 
  private:
   struct Entry {

@@ -91,10 +91,7 @@ Status Daemon::run(const service::Config& config) {
   if (Status bound = daemon.bind_queues(); !bound) return bound;
   daemon.watch_signals();  // from here on a signal means an orderly stop
   daemon.start_workers();
-  if (Status diverted = daemon.divert(); !diverted) {
-    (void)daemon.stop();  // whatever is in place already is removed or kept as `stop` says
-    return diverted;
-  }
+  if (Status diverted = daemon.divert(); !diverted) return diverted;
   daemon.watch_node();
   daemon.watch_drops();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
@@ -132,7 +129,7 @@ void Daemon::stop_workers() {
 Status Daemon::divert() {
   plan_ = engine_->plan();
   for (const std::string& warning : divert::preflight(plan_)) spdlog::warn("{}", warning);
-  return diverter_.apply(plan_);
+  return apply_or_remove(diverter_, plan_);
 }
 
 Status Daemon::stop() {

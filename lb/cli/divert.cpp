@@ -11,6 +11,7 @@
 #include "lb/cli/exit_code.h"
 #include "lb/divert/diverter.h"
 #include "lb/node/node_monitor.h"
+#include "lb/queue/queue_socket.h"
 #include "lb/service/identities.h"
 #include "lb/service/snapshot.h"
 
@@ -66,7 +67,9 @@ int run_divert_apply(const DivertOptions& options, std::ostream& out, std::ostre
   if (!config) return kExitConfiguration;
   auto diversion = prepare(*config);
   if (!diversion) return conclude(diversion.error(), err);
-  if (const store::Status applied = diversion->diverter.apply(diversion->plan); !applied) return conclude(applied, err);
+  if (const store::Status applied = apply_or_remove(diversion->diverter, diversion->plan); !applied) {
+    return conclude(applied, err);
+  }
   out << "diverting " << diversion->plan.services.size() << " destinations to queues " << config->queues.first << "-"
       << config->queues.first + config->queues.count - 1 << " with " << diversion->diverter.backend() << '\n';
   return kExitOk;
@@ -78,6 +81,11 @@ int run_divert_cleanup(const DivertOptions&, std::ostream& out, std::ostream& er
   if (const store::Status removed = diverter->remove_requests(); !removed) return conclude(removed, err);
   if (const store::Status removed = diverter->remove_replies(); !removed) return conclude(removed, err);
   out << "nothing is diverted\n";
+  if (!queue::kernel_queue_stats().empty()) {
+    err << "limpet: a process still reads a queue here: a running limpet puts its rules back when the node's addresses "
+           "or "
+           "routes change; stop it first\n";
+  }
   return kExitOk;
 }
 

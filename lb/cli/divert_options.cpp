@@ -30,8 +30,20 @@ divert::Options divert_options(const service::Config& config, const node::NodeVi
       .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold,
       .node_v4 = node.primary(net::Family::v4),
       .node_v6 = node.primary(net::Family::v6)};
-  if (const auto& node_ip = config.node.node_ip) (node_ip->is_v4() ? options.node_v4 : options.node_v6) = *node_ip;
+  const auto& node_ip = config.node.node_ip;  // a configuration may describe another node: then the kernel chooses
+  if (node_ip && node.is_local(*node_ip)) (node_ip->is_v4() ? options.node_v4 : options.node_v6) = *node_ip;
   return options;
+}
+
+store::Status apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan) {
+  store::Status applied = diverter.apply(plan);
+  if (applied) return applied;
+  const store::Status requests = diverter.remove_requests();
+  const store::Status replies = diverter.remove_replies();
+  if (requests && replies) return applied;
+  store::Error error = applied.error();
+  error.message += "; and taking the rules back failed, run `limpet divert cleanup`";
+  return error;
 }
 
 }  // namespace limpet::cli

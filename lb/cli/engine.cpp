@@ -1,9 +1,12 @@
 #include "lb/cli/engine.h"
 
 #include <algorithm>
+#include <new>
 #include <random>
 #include <string>
 #include <utility>
+
+#include <unistd.h>
 
 #include "lb/node/local_ports.h"
 
@@ -39,6 +42,21 @@ flow::PortPool make_port_pool(const service::Config& config) {
   return flow::PortPool(port_options(config, assignable, node_ports));
 }
 
+std::uint64_t table_memory(const service::Config& config) noexcept {
+  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(config.tables.affinity);
+}
+
+std::uint64_t machine_memory() noexcept {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+store::Error too_large(const service::Config& config, std::uint64_t needed) {
+  return {store::ErrorKind::unavailable,
+          "tables: " + std::to_string(config.tables.flows) + " flows and " + std::to_string(config.tables.affinity) +
+              " affinities take " + std::to_string(needed >> 20) + " MiB; this machine does not have them (" +
+              std::to_string(machine_memory() >> 20) + " MiB in all): lower tables.flows or tables.affinity"};
+}
+
 datapath::PipelineOptions pipeline_options(const service::Config& config) {
   constexpr datapath::MidstreamPolicy policies[] = {datapath::MidstreamPolicy::affinity,
                                                     datapath::MidstreamPolicy::pick, datapath::MidstreamPolicy::drop};
@@ -58,6 +76,16 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t
       counters_(config.queues.count) {}
 
 store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node) {
+  const std::uint64_t needed = table_memory(config);
+  if (needed > machine_memory()) return too_large(config, needed);
+  try {
+    return assemble(config, std::move(node));
+  } catch (const std::bad_alloc&) {
+    return too_large(config, needed);
+  }
+}
+
+store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& config, node::NodeView node) {
   std::unique_ptr<Engine> engine(new Engine(config, std::move(node), service::count_endpoints(config.services)));
   auto ids = engine->identities_.assign(config.services);
   if (!ids) return ids.error();

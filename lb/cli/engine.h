@@ -33,6 +33,7 @@ namespace limpet::cli {
 
 class Engine {
  public:
+  /// unavailable: the tables do not fit into this machine's memory.
   static store::Result<std::unique_ptr<Engine>> build(const service::Config& config, node::NodeView node);
 
   /// For the worker of queue `index`, counted from 0.
@@ -47,6 +48,7 @@ class Engine {
 
  private:
   Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints);
+  static store::Result<std::unique_ptr<Engine>> assemble(const service::Config& config, node::NodeView node);
   nlohmann::ordered_json endpoint_stats() const;
 
   unsigned workers_;

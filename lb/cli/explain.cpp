@@ -1,8 +1,10 @@
 #include "lb/cli/explain.h"
 
+#include <charconv>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -24,12 +26,30 @@ using service::Config;
 
 constexpr std::uint32_t kOfflineInterface = 1;
 
+/// For CLI11, which lets -1 and 2^64 pass as if they were others. Empty: good.
+std::string seed_number(const std::string& text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool good = error == std::errc() && end == text.data() + text.size();
+  return good ? "" : "'" + text + "' is not a number from 0 to 18446744073709551615";
+}
+
+/// The protocols that have ports.
+std::optional<net::Protocol> transport(const std::string& name) {
+  const auto protocol = net::parse_protocol(name);
+  const bool has_ports =
+      protocol == net::Protocol::tcp || protocol == net::Protocol::udp || protocol == net::Protocol::sctp;
+  return has_ports ? protocol : std::nullopt;
+}
+
 /// The command line's connection; nullopt, and complained of, if it is none.
 std::optional<NewConnection> parse_connection(const ExplainOptions& options, std::ostream& err) {
   const auto from = net::Address::parse(options.from);
-  const auto to = net::AddressPort::parse(options.to);
-  const auto protocol = net::parse_protocol(options.protocol);
-  if (!from) err << "limpet explain: --from '" << options.from << "' is not an IP address, as in 203.0.113.7\n";
+  auto to = net::AddressPort::parse(options.to);
+  if (to && to->port == 0) to.reset();
+  const auto protocol = transport(options.protocol);
+  if (!from)
+    err << "limpet explain: --from '" << options.from << "' is not an IP address, as in 203.0.113.7 or fd00::1\n";
   if (!to) err << "limpet explain: --to '" << options.to << "' is not IP:PORT, as in 10.96.0.10:80 or [fd00::1]:80\n";
   if (!protocol) err << "limpet explain: --protocol '" << options.protocol << "' is not tcp, udp or sctp\n";
   if (!from || !to || !protocol) return std::nullopt;
@@ -101,6 +121,11 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
     connection.hook = Hook::output;
   } else if (!options.in_interface.empty()) {
     connection.in_interface = offline ? kOfflineInterface : if_nametoindex(options.in_interface.c_str());
+    if (connection.in_interface == 0) {
+      err << "limpet explain: --in-interface '" << options.in_interface
+          << "' is no interface of this machine; describe the node with node.nodeIP to name any\n";
+      return kExitUsage;
+    }
   }
   pick::Rng rng(options.seed);
   const auto explanation = service::explain(balancer, connection, *view, flow::Instant{}, rng);
@@ -131,7 +156,7 @@ void add_explain(CLI::App& app, int& exit_code) {
   explain->add_option("--to", options->to, "Destination, IP:PORT")->required();
   explain->add_option("--protocol", options->protocol, "tcp, udp or sctp")->capture_default_str();
   explain->add_option("--in-interface", options->in_interface, "Interface that the packet comes in by");
-  explain->add_option("--seed", options->seed, "Seed of the random choice")->capture_default_str();
+  explain->add_option("--seed", options->seed, "Seed of the random choice")->check(seed_number)->capture_default_str();
   explain->add_flag("-j,--json", options->json, "One JSON object");
   explain->callback([options, &exit_code] { exit_code = run_explain(*options, std::cout, std::cerr); });
 }

@@ -2,6 +2,8 @@
 
 #include <exception>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -11,10 +13,22 @@
 #include "lb/cli/explain.h"
 #include "lb/cli/run.h"
 
+namespace {
+
+/// What CLI11 says, or the words that it could make nothing of; and where to read on.
+std::string complain(const CLI::App* app, const CLI::Error& error) {
+  const std::vector<std::string> rest = app->remaining(true);
+  const std::string what = rest.empty() ? error.what() : "'" + rest.front() + "' is no subcommand or option here";
+  return "limpet: " + what + "; see `limpet --help`\n";
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   CLI::App app("A layer-4 load balancer in userspace: client affinity and weighted choice on Linux NFQUEUE", "limpet");
   app.set_version_flag("--version", "limpet " LIMPET_VERSION);
   app.require_subcommand(1);
+  app.failure_message(complain);
   app.footer("Exit codes: 0 ok, 1 runtime, 2 usage, 3 configuration, 4 unavailable (retry), 5 permission");
   int exit_code = limpet::cli::kExitOk;
   limpet::cli::add_run(app, exit_code);
@@ -27,6 +41,10 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? limpet::cli::kExitOk : limpet::cli::kExitUsage;
   } catch (const std::exception& error) {
     std::cerr << "limpet: " << error.what() << '\n';
+    return limpet::cli::kExitRuntime;
+  }
+  if (!std::cout.flush()) {
+    std::cerr << "limpet: the output could not be written\n";
     return limpet::cli::kExitRuntime;
   }
   return exit_code;

@@ -127,12 +127,14 @@ store::Result<QueueSocket> QueueSocket::open(const QueueOptions& options) {
 void QueueSocket::size_buffers(const QueueOptions& options) {
   const std::size_t receive = size_buffer(fd_, SO_RCVBUFFORCE, SO_RCVBUF, options.receive_buffer);
   const std::size_t send = size_buffer(fd_, SO_SNDBUFFORCE, SO_SNDBUF, options.send_buffer);
-  if (receive < options.receive_buffer) {
-    warnings_.push_back(
-        "queue " + std::to_string(number_) + ": receive buffer of " + std::to_string(receive >> 10) +
-        " KiB instead of " + std::to_string(options.receive_buffer >> 10) +
-        " KiB: bursts may overrun it; raise net.core.rmem_max or run with CAP_NET_ADMIN of the machine");
-  }
+  const auto warn = [&](const char* what, std::size_t got, std::size_t wanted, const char* remedy) {
+    if (got >= wanted) return;
+    warnings_.push_back("queue " + std::to_string(number_) + ": " + what + " buffer of " + std::to_string(got >> 10) +
+                        " KiB instead of " + std::to_string(wanted >> 10) + " KiB: " + remedy +
+                        ", or run with CAP_NET_ADMIN of the machine");
+  };
+  warn("receive", receive, options.receive_buffer, "bursts may overrun it; raise net.core.rmem_max");
+  warn("send", send, kMostPerSend, "verdicts leave in smaller batches; raise net.core.wmem_max");
   send_limit_ = std::min(kMostPerSend, send - std::min<std::size_t>(send, 64));  // netlink keeps 32 bytes for itself
 }
 
