@@ -4,8 +4,8 @@
     client  10.1.0.2 ──── 10.1.0.1              10.2.N.1 ────────────  pod-b  .2
             198.18.0.0/16 (many clients)        (N = 1, 2, 3)          pod-c  .2
 
-IPv6 the same with fd01:: for 10.1.0, fd02:N:: for 10.2.N and fd98::/64 for the many clients. limpet runs on the node, whose
-own address and whose pod networks it knows. Services, in the chosen family (VIPs 10.96.0.x, fd96::x):
+IPv6 the same with fd01:: for 10.1.0, fd02:N:: for 10.2.N and fd98::/64 for the many clients. limpet runs on the node,
+whose own address and whose pod networks it knows. Services, in the chosen family (VIPs 10.96.0.x, fd96::x):
 
     vip .10:80        → pods :8080       ClientIP affinity, nodePort 30080, externalTrafficPolicy Cluster
     local .11:80      → pods :8080       ClientIP affinity, nodePort 30081, externalTrafficPolicy Local
@@ -15,13 +15,16 @@ own address and whose pod networks it knows. Services, in the chosen family (VIP
     empty .14:80      no endpoints
     sink .15:9        → pod-a :9         TCP and UDP, for servers that a test brings itself
 
-Masquerade follows kube-proxy's table: a client outside the pod networks is hidden on a clusterIP and on a Cluster nodePort,
-not on a Local nodePort.
+Masquerade follows kube-proxy's table: a client outside the pod networks is hidden on a clusterIP and on a Cluster
+nodePort, not on a Local nodePort.
 
-    usage   NAME_test.py --limpet PROGRAM --clients PROGRAM [--family v4|v6] [--conntrack on|off] [--mode root|rootless]
+    usage   NAME_test.py --limpet PROGRAM --clients PROGRAM
+                         [--family v4|v6] [--conntrack on|off] [--mode root|rootless|auto] [TEST ...]
 
-With conntrack on, the node has a stateful firewall: FORWARD drops INVALID, accepts ESTABLISHED and RELATED, and of the new
-connections only those between the two networks: so it also proves that such firewalls keep working.
+With conntrack on, the node has a stateful firewall: FORWARD drops INVALID, accepts ESTABLISHED and RELATED, and of the
+new connections only those between the two networks: so it also proves that such firewalls keep working. With conntrack
+off, nothing is tracked. Which of the two it was is asked of the kernel at the end, while a connection stands: a variant
+that ran under the wrong name fails.
 """
 
 import argparse
@@ -142,7 +145,7 @@ class Lab:
             for rule in rules:
                 self.node.run(iptables, "-w", *rule.split())
 
-    # ----------------------------------------------------------------------------------------------------------- servers
+    # ---------------------------------------------------------------------------------------------------------- servers
 
     def serve_http(self, pods=PODS):
         for pod in pods:
@@ -169,7 +172,26 @@ class Lab:
         plan = self.addresses
         self.node.ip(f"route add {plan.vips} dev lo src {plan.node}")
 
-    # ------------------------------------------------------------------------------------------------------------ limpet
+    # -------------------------------------------------------------------------------------------------------- conntrack
+
+    def tracked(self):
+        """Connections that the node's kernel tracks now."""
+        return int(self.node.run("sysctl", "-n", "net.netfilter.nf_conntrack_count").stdout)
+
+    def check_conntrack(self):
+        """The kernel tracked connections if it was to, and none if not. Asked while one crosses the node directly."""
+        pod = self.addresses.pods["pod-a"]
+        with self.pods["pod-a"].socket(self.socket_family, socket.SOCK_STREAM) as server:
+            server.bind((pod, 0))
+            server.listen()
+            with self.client.socket(self.socket_family, socket.SOCK_STREAM) as client:
+                client.settimeout(5)
+                client.connect((pod, server.getsockname()[1]))
+                tracked = self.tracked()
+        if (tracked > 0) != (self.options.conntrack == "on"):
+            sys.exit(f"conntrack is to be {self.options.conntrack}, but {tracked} connections are tracked")
+
+    # ----------------------------------------------------------------------------------------------------------- limpet
 
     def config(self, **changes):
         """limpet's configuration for this network; keyword arguments replace top-level keys."""
@@ -190,7 +212,8 @@ class Lab:
 
         def service(name, address, pods=PODS, port=80, target=HTTP_PORT, protocol="TCP", **more):
             endpoints = [{"address": plan.pods[pod], "port": target, "nodeName": "node"} for pod in pods]
-            return {"name": name, "clusterIP": address, "port": port, "protocol": protocol, "endpoints": endpoints, **more}
+            return {"name": name, "clusterIP": address, "port": port, "protocol": protocol, "endpoints": endpoints,
+                    **more}
 
         return [
             service("test/vip:http", plan.vip, nodePort=NODE_PORT, **affinity),
@@ -218,9 +241,11 @@ def main(build):
     current = Lab(options)
     build(current)
     # Warnings off: programs that still run at the end are meant to, they die with the namespaces.
-    ended = unittest.main(module="__main__", argv=[sys.argv[0], "-v", *options.tests], exit=False, warnings="ignore").result
+    argv = [sys.argv[0], "-v", *options.tests]
+    ended = unittest.main(module="__main__", argv=argv, exit=False, warnings="ignore").result
     if not ended.wasSuccessful():
         sys.exit(1)
+    current.check_conntrack()
     if len(ended.skipped) == ended.testsRun:
         netns.skip("; ".join(sorted({reason for _, reason in ended.skipped})))
     sys.exit(0)
