@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""What is dropped is counted, by reason, and never brings limpet down: malformed and spoofed packets, services without endpoints.
+"""What is dropped is counted, by reason, and never brings limpet down: malformed and spoofed packets, services without
+endpoints.
 
-Packets are written byte by byte through raw sockets of the client. IPv4: RFC 791; IPv6: RFC 8200; TCP: RFC 9293; UDP: RFC 768.
-Headers that the kernel itself refuses (bad version, bad IHL, bad total length) never reach a hook, so they are not here.
+Packets are written byte by byte through raw sockets of the client. IPv4: RFC 791; IPv6: RFC 8200; TCP: RFC 9293;
+UDP: RFC 768. Headers that the kernel itself refuses (bad version, bad IHL, bad total length) never reach a hook, so
+they are not here.
 """
 
 import ipaddress
@@ -14,7 +16,8 @@ import unittest
 import lab
 import netns
 
-TCP, UDP, ICMP, DESTINATION_OPTIONS = 6, 17, 1, 60
+TCP, UDP, DESTINATION_OPTIONS = 6, 17, 60
+ICMP = {"v4": 1, "v6": 58}
 SYN, ACK, RST, FIN = 0x02, 0x10, 0x04, 0x01
 FUZZ_PACKETS = 3000
 FUZZ_SEED = 20240
@@ -65,17 +68,14 @@ class Drops(unittest.TestCase):
         assert cls.limpet.stop() == 0, cls.limpet.text()
 
     def send(self, target, protocol, payload, source=None):
-        try:
-            self.raw.sendto(ip(source or self.plan.client, target, protocol, payload), (target, 0))
-        except OSError:
-            pass  # the sender's own kernel refuses some spoofed sources; then there is nothing to survive
+        self.raw.sendto(ip(source or self.plan.client, target, protocol, payload), (target, 0))
 
     def check_alive(self):
         self.assertIsNone(self.limpet.process.poll(), self.limpet.text())
         self.assertIn(self.net.client.http_get(lab.url(self.plan.vip)).split()[0], lab.PODS)
 
     def check_counted(self, reason, before):
-        netns.wait_until(lambda: self.limpet.counter(reason) > before, 5, f"{reason} is counted: {self.limpet.counters()}")
+        netns.wait_until(lambda: self.limpet.counter(reason) > before, 5, f"{reason} is counted")
 
     def test_malformed_packets_are_counted_by_reason(self):
         vip, sink = self.plan.vip, self.plan.sink
@@ -98,19 +98,30 @@ class Drops(unittest.TestCase):
 
     def test_spoofed_sources_are_survived(self):
         plan = self.plan
-        for source in (plan.vip, plan.node, plan.pods["pod-a"], plan.sink, "::1" if self.net.family == "v6" else "127.0.0.1"):
-            for flags in (SYN, SYN | ACK, RST, FIN, 0xFF, 0):
-                self.send(plan.vip, TCP, tcp(80, flags=flags, source_port=80), source=source)
-                self.send(plan.sink, UDP, udp(9, length=16, source_port=9), source=source)
+        sources = [plan.vip, plan.node, plan.pods["pod-a"], plan.sink]
+        if self.net.family == "v4":
+            sources.append("127.0.0.1")  # IPv6 discards ::1 from a cable before any hook (ip6_input.c)
+        for source in sources:
+            with self.subTest(source=source):
+                before = self.limpet.counter("packets")
+                for flags in (SYN, SYN | ACK, RST, FIN, 0xFF, 0):
+                    self.send(plan.vip, TCP, tcp(80, flags=flags, source_port=80), source=source)
+                    self.send(plan.sink, UDP, udp(9, length=16, source_port=9), source=source)
+                # All 12 were let through, and each crosses the queues at least once.
+                self.check_counted("packets", before + 11)
         self.check_alive()
 
     def test_random_bytes_are_survived(self):
         chance = random.Random(FUZZ_SEED)
         print(f"seed {FUZZ_SEED}", flush=True)
+        before = self.limpet.counter("packets")
+        kinds = ((TCP, 80, self.plan.vip), (UDP, 9, self.plan.sink), (ICMP[self.net.family], 0, self.plan.vip))
         for _ in range(FUZZ_PACKETS):
-            protocol, port, target = chance.choice(((TCP, 80, self.plan.vip), (UDP, 9, self.plan.sink), (ICMP, 0, self.plan.vip)))
+            protocol, port, target = chance.choice(kinds)
             ports = struct.pack("!HH", chance.randrange(65536), port)
             self.send(target, protocol, ports + chance.randbytes(chance.randrange(60)))
+        # Two of three go to a service; 2000 +- 26 (sigma).
+        self.check_counted("packets", before + FUZZ_PACKETS // 2)
         self.check_alive()
 
     def test_a_service_without_endpoints_is_silent_and_counted(self):

@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
@@ -98,8 +99,10 @@ class Lifecycle(unittest.TestCase):
         began = time.monotonic()
         second = self.start()
         self.assertEqual(second.wait(), 4)
-        self.assertLess(time.monotonic() - began, 3, "it retries for one second")
-        self.assertRegex(second.text(), r"(?i)queue 0\b.*")
+        took = time.monotonic() - began
+        self.assertGreaterEqual(took, 0.9, "it retries for one second")
+        self.assertLess(took, 3, "it retries for one second only")
+        self.assertRegex(second.text(), r"(?i)queue 0\b")
         self.assertTrue(self.serving(), "the first one goes on")
         self.assertEqual(rules(self.net.node), during)
 
@@ -117,7 +120,8 @@ class Lifecycle(unittest.TestCase):
         netns.wait_until(lambda: self.stopped(limpet.process.pid), 5, "every thread stands still")
         # From a pod: not masqueraded, therefore one crossing of the queues.
         pod = self.net.pods["pod-b"]
-        with self.net.sink(socket.SOCK_DGRAM) as server, pod.socket(self.net.socket_family, socket.SOCK_DGRAM) as client:
+        family = self.net.socket_family
+        with self.net.sink(socket.SOCK_DGRAM) as server, pod.socket(family, socket.SOCK_DGRAM) as client:
             for datagram in burst:
                 client.sendto(datagram, (self.plan.sink, 9))
             netns.wait_until(lambda: self.waiting() >= BURST, 5, "the burst waits in the queues")
@@ -128,8 +132,8 @@ class Lifecycle(unittest.TestCase):
 
     def stopped(self, process):
         """A signal to stop takes its time; a thread that still runs would answer the first of the burst."""
-        states = [path.read_text().rpartition(")")[2].split()[0] for path in pathlib.Path(f"/proc/{process}/task").glob("*/stat")]
-        return set(states) == {"T"}
+        tasks = pathlib.Path(f"/proc/{process}/task").glob("*/stat")
+        return {task.read_text().rpartition(")")[2].split()[0] for task in tasks} == {"T"}
 
     def waiting(self):
         """Packets that the kernel holds for userspace (nfnetlink_queue: queue_total is the third column)."""
@@ -138,8 +142,9 @@ class Lifecycle(unittest.TestCase):
 
     def test_it_ends_in_time_under_load(self):
         limpet = self.start(stop="remove").wait_ready()
-        load = self.net.client.popen(self.net.options.clients, "--to", lab.at(self.plan.plain, 80), "--from", self.plan.many,
-                                     "--count", "2000", "--rounds", "100", "--timeout-ms", "300", stdout=-3)
+        load = self.net.client.popen(
+            self.net.options.clients, "--to", lab.at(self.plan.plain, 80), "--from", self.plan.many,
+            "--count", "2000", "--rounds", "100", "--timeout-ms", "300", stdout=subprocess.DEVNULL)
         netns.wait_until(lambda: sum(lab.programs.queued_packets(self.net.node).values()) > 500, 5, "load is on")
         began = time.monotonic()
         self.assertEqual(limpet.stop(), 0)
