@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """layers_test.py: no #include climbs a layer.
 
-A file includes its own folder, or folders of a lower layer. Inside conntrack/ the three libraries are cut the same way: flow
-stands on net and store, which stand on nothing. Libraries of the kernel's sockets are seen only where they are needed:
+A file includes its own folder, or folders of a lower layer. Inside conntrack/ the three libraries are cut the same way:
+flow stands on net and store, which stand on nothing. Libraries of the kernel's sockets are seen only where they are
+needed:
 
-    libnetfilter_queue   lb/queue          libmnl   lb/queue, lb/node, lb/divert          conntrack/   std and POSIX only
+    libnetfilter_queue   lb/queue        libmnl   lb/queue, lb/node, lb/divert        conntrack/   std and POSIX only
 
     usage   layers_test.py [ROOT]      exit code 1 and one line for each include that must not be
 """
@@ -25,7 +26,8 @@ LAYERS = {
 }
 LIBRARIES = {"libnetfilter_queue": {"lb/queue"}, "libmnl": {"lb/queue", "lb/node", "lb/divert"}}
 STANDARD = re.compile(r"[a-z_0-9]+$")  # <vector>
-POSIX = re.compile(r"(sys|netinet|arpa|net)/\w+\.h$|(errno|fcntl|limits|pthread|sched|signal|stdint|string|time|unistd|endian)\.h$")
+POSIX = re.compile(r"(sys|netinet|arpa|net)/\w+\.h$"
+                   r"|(errno|fcntl|limits|pthread|sched|signal|stdint|string|time|unistd|endian)\.h$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.MULTILINE)
 
 
@@ -53,7 +55,8 @@ def objection(folder, kind, included):
 
 def check(root):
     """(files read, objections)."""
-    files = [path for top in ("conntrack", "lb") for path in sorted((root / top).rglob("*")) if path.suffix in (".h", ".cpp")]
+    files = [path for top in ("conntrack", "lb") for path in sorted((root / top).rglob("*"))
+             if path.suffix in (".h", ".cpp")]
     found = []
     for path in files:
         name = path.relative_to(root).as_posix()

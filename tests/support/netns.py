@@ -89,7 +89,7 @@ def _probe(users, prefix):
 
 
 def _become_nobody():
-    """Root, in a mount namespace of its own: copy what is needed onto a tmpfs, and go on as nobody in a user namespace."""
+    """Root, in a mount namespace of its own: copy what is needed onto a tmpfs, go on as nobody in a user namespace."""
     _mount("tmpfs", STAGING, "mode=0755")
     os.environ[STAGED] = "done"
     argv = [str(_stage(argument)) for argument in sys.argv]

@@ -223,7 +223,7 @@ def _flatten(tree, path=""):
 
 
 def queued_packets(host):
-    """queue number → packets that the kernel has given it so far (nfnetlink_queue: id_sequence is the eighth column)."""
+    """queue number → packets that the kernel has given it so far (nfnetlink_queue: id_sequence, the eighth column)."""
     text = host.run("cat", "/proc/net/netfilter/nfnetlink_queue").stdout
     rows = [line.split() for line in text.splitlines()]
     return {int(row[0]): int(row[7]) for row in rows}

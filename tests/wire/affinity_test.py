@@ -2,7 +2,8 @@
 """ClientIP affinity of real clients, with two workers.
 
 Bounds: N clients choose among k pods independently, so a pod's count is binomial with mean N/k and
-sigma = sqrt(N (1/k) (1 - 1/k)). A correct program leaves a bound of 5 sigma once in 1.7 million; 3 pods, one run in 600,000.
+sigma = sqrt(N (1/k) (1 - 1/k)). A correct program leaves a bound of 5 sigma once in 1.7 million; 3 pods, one run in
+600,000.
 """
 
 import collections

@@ -31,7 +31,8 @@ class Dns(unittest.TestCase):
         self.assertIn(self.dig(self.net.client, "TXT", "who.test")[0], lab.PODS)
 
     def test_every_query_of_many_is_answered_and_every_pod_asked(self):
-        # One dig, 90 sockets one after another: 90 independent choices miss one pod of 3 with probability 3 (2/3)^90 = 4e-16.
+        # One dig, 90 sockets one after another: 90 independent choices miss one pod of 3 with probability
+        # 3 (2/3)^90 = 4e-16.
         names = ["TXT", "who.test"] * 90
         answers = self.dig(self.net.client, *names)
         self.assertEqual(len(answers), 90)

@@ -9,7 +9,8 @@ import programs
 
 EMPTY_TABLE = re.compile(r"^\*\w+\n(:[A-Z]+ ACCEPT .*\n)*COMMIT\n", re.MULTILINE)
 # Change by themselves: counters, random numbers, what the kernel learns.
-RESTLESS = re.compile(r"nf_conntrack_count|\.random|\.fib_multipath_hash_seed|nf_conntrack_buckets|stable_secret|base_reachable")
+RESTLESS = re.compile(r"nf_conntrack_count|\.random|\.fib_multipath_hash_seed|nf_conntrack_buckets"
+                      r"|stable_secret|base_reachable")
 
 
 def build(network):
@@ -76,8 +77,9 @@ class Traffic(unittest.TestCase):
         return host.run("ip6tables" if self.net.family == "v6" else "iptables", "-w", *words)
 
     def test_direct_connections_are_not_rewritten(self):
-        """To the endpoints' own addresses and ports, and to the node's own server: each side sees the other's own address."""
-        paths = [(self.net.client, self.plan.client, address, lab.HTTP_PORT, pod) for pod, address in self.plan.pods.items()]
+        """To the endpoints' own addresses, and to the node's own server: each side sees the other's own address."""
+        paths = [(self.net.client, self.plan.client, address, lab.HTTP_PORT, pod)
+                 for pod, address in self.plan.pods.items()]
         paths += [(self.net.pods["pod-b"], self.plan.pods["pod-b"], self.plan.pods["pod-a"], lab.HTTP_PORT, "pod-a"),
                   (self.net.node, self.plan.gateways["pod-a"], self.plan.pods["pod-a"], lab.HTTP_PORT, "pod-a"),
                   (self.net.client, self.plan.client, self.plan.node, 8000, "node"),
