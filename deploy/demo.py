@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 """demo.py: five statements about a Service with ClientIP affinity, each shown with real connections.
 
-       outside              gke-asuka-default-pool-3d65e6a8-kbb1 (limpet runs here)        the other two nodes
-    198.18.0.0/16 ────────── 10.128.0.5 ─┬─ pod 10.28.8.5   php-…-8rdlz          ┌── …-sw18 ── pod 10.28.6.5  php-…-jwxqs
-    (many clients)                       ├─ pod 10.28.8.6   php-…-ph7vs    ──────┤
-                                         └─ pods 10.28.16.0/20 (many clients)    └── …-2wmb ── pod 10.28.7.6  php-…-vp4hj
+       outside              gke-asuka-default-pool-3d65e6a8-kbb1 (limpet runs here)      the other two nodes
+    198.18.0.0/16 ────────── 10.128.0.5 ─┬─ pod 10.28.8.5   php-…-8rdlz        ┌── …-sw18 ── pod 10.28.6.5  php-…-jwxqs
+    (many clients)                       ├─ pod 10.28.8.6   php-…-ph7vs    ────┤
+                                         └─ pods 10.28.16.0/20 (many clients)  └── …-2wmb ── pod 10.28.7.6  php-…-vp4hj
 
     Service default/php-apache-svc   clusterIP 10.31.240.99:80 → all four pods
                                      nodePort 31332 → this node's pods only (externalTrafficPolicy: Local)
                                      sessionAffinity: ClientIP, 10800 s
+                                     the same once more with port 443 and nodePort 30558
 
-limpet takes its configuration from deploy/seed.yaml; the kernel, for comparison, kube-proxy's rules from deploy/seed.rules.
-Everything is in namespaces that end with this script.
+limpet takes its configuration from deploy/seed.yaml; the kernel, for comparison, kube-proxy's rules from
+deploy/seed.rules. Everything is in namespaces that end with this script.
 """
 
 import collections
@@ -29,10 +30,11 @@ import netns  # noqa: E402
 import programs  # noqa: E402
 
 BUILD = HERE.parent / "build" / "release"
-NODE_PORT = "10.128.0.5:31332"
-VIP = "10.31.240.99:80"
+NODE_PORT, SECOND_NODE_PORT = "10.128.0.5:31332", "10.128.0.5:30558"
+VIP, SECOND_VIP = "10.31.240.99:80", "10.31.240.99:443"
 OUTSIDE, INSIDE = "198.18.0.0/16", "10.28.16.0/20"
 CLIENTS_PER_ENDPOINT = 300
+CLIENTS_OF_SECOND_PORT = 100
 SIGMAS = 5  # a correct balancer leaves such a bound once in 1.7 million
 
 Pod = collections.namedtuple("Pod", "name address node local")
@@ -125,9 +127,9 @@ class Page:
 class Visits:
     """Clients that came twice, one round after the other."""
 
-    def __init__(self, clients, server, prefix, endpoints):
-        self.asked = CLIENTS_PER_ENDPOINT * endpoints
-        answers = clients.visit(server, prefix, count=self.asked, rounds=2)
+    def __init__(self, clients, server, prefix, count):
+        self.asked = count
+        answers = clients.visit(server, prefix, count=count, rounds=2)
         self.unanswered = programs.failures(answers)
         answered = [answer for answer in answers if answer not in self.unanswered]
         self.pods = {client: pods for client, pods in programs.pods_by_client(answered).items() if len(pods) == 2}
@@ -142,19 +144,25 @@ class Visits:
         return not self.unanswered and len(self.pods) == self.asked
 
 
+def chance(n, probability):
+    """(expected number, bound) when each of n independent clients has this probability: binomial."""
+    return n * probability, SIGMAS * math.sqrt(n * probability * (1 - probability))
+
+
 def show_reached(page, visits, allowed, text):
     """Which pods were reached, and how many clients each has, beside its share."""
     counts = visits.first_choices()
-    share = visits.asked / len(allowed)
-    # A pod's clients are binomial: each of n clients chooses it with probability 1 / endpoints.
-    sigma = math.sqrt(visits.asked * (1 / len(allowed)) * (1 - 1 / len(allowed)))
-    bound = SIGMAS * sigma
-    rows = [(pod.name, pod.address, pod.node, counts[pod.name], *((f"{share:.0f}", f"±{bound:.0f}") if pod in allowed else ("0", "")))
-            for pod in PODS]
+    share, bound = chance(visits.asked, 1 / len(allowed))
+    expected = {pod: (f"{share:.0f}", f"±{bound:.0f}") if pod in allowed else ("0", "") for pod in PODS}
+    rows = [(pod.name, pod.address, pod.node, counts[pod.name], *expected[pod]) for pod in PODS]
     page.table(("pod", "address", "node", "clients", "expected", "bound"), rows)
     within = all(abs(counts[pod.name] - share) <= bound for pod in allowed)
     elsewhere = [pod.name for pod in PODS if pod not in allowed and counts[pod.name]]
     page.verdict(visits.complete() and within and not elsewhere, text)
+    show_unanswered(visits)
+
+
+def show_unanswered(visits):
     if visits.unanswered:
         print(f"  not answered: {len(visits.unanswered)}, the first one: {visits.unanswered[0]}")
 
@@ -165,10 +173,31 @@ def show_returned(page, visits, text):
     page.verdict(visits.complete() and visits.moved() == 0, text)
 
 
+def show_second_port(page, first, second):
+    """The clients of the second port are the first of the first port's: did they choose once more, and keep to that?"""
+    rows, holds = [], True
+    for path, allowed, before, visits in zip((f"outside → nodePort {SECOND_NODE_PORT}", f"pods → VIP {SECOND_VIP}"),
+                                             (LOCAL_PODS, PODS), first, second):
+        elsewhere = sum(1 for client, pods in visits.pods.items() if pods[0] != before.pods.get(client, pods)[0])
+        expected, bound = chance(visits.asked, 1 - 1 / len(allowed))
+        rows.append((path, visits.asked, visits.moved(), elsewhere, f"{expected:.0f}", f"±{bound:.0f}"))
+        reached = set(visits.first_choices()) <= {pod.name for pod in allowed}
+        holds = holds and visits.complete() and visits.moved() == 0 and reached and abs(elsewhere - expected) <= bound
+    page.table(("clients", "each twice", "moved", "not the pod of the first port", "expected", "bound"), rows)
+    page.verdict(holds, "the second port has affinities of its own")
+    for visits in second:
+        show_unanswered(visits)
+
+
 def both_kinds(cluster):
-    """The same clients in every experiment: 300 per endpoint from outside on the nodePort, 300 per endpoint in pods on the VIP."""
-    return (Visits(cluster.outside, NODE_PORT, OUTSIDE, len(LOCAL_PODS)),
-            Visits(cluster.inside, VIP, INSIDE, len(PODS)))
+    """The same clients in every experiment, 300 per endpoint: from outside on the nodePort, in pods on the VIP."""
+    return (Visits(cluster.outside, NODE_PORT, OUTSIDE, CLIENTS_PER_ENDPOINT * len(LOCAL_PODS)),
+            Visits(cluster.inside, VIP, INSIDE, CLIENTS_PER_ENDPOINT * len(PODS)))
+
+
+def both_kinds_on_the_second_port(cluster):
+    return (Visits(cluster.outside, SECOND_NODE_PORT, OUTSIDE, CLIENTS_OF_SECOND_PORT),
+            Visits(cluster.inside, SECOND_VIP, INSIDE, CLIENTS_OF_SECOND_PORT))
 
 
 # -------------------------------------------------------------------------------------------------------------- through
@@ -177,16 +206,20 @@ def both_kinds(cluster):
 def through_limpet(cluster, page):
     with programs.Limpet(cluster.node, BUILD / "limpet", (HERE / "seed.yaml").read_text(), "--ephemeral") as limpet:
         outside, inside = both_kinds(cluster)
+        second = both_kinds_on_the_second_port(cluster)
         rules = cluster.node.run("iptables-save").stdout + cluster.node.run("iptables-legacy-save").stdout
         ended = limpet.stop()
     page.heading(f"1, 2. {outside.asked} clients from outside, nodePort {NODE_PORT}")
-    show_reached(page, outside, LOCAL_PODS, "an outside client on the nodePort reaches a pod of this node, chosen at random")
+    show_reached(page, outside, LOCAL_PODS,
+                 "an outside client on the nodePort reaches a pod of this node, chosen at random")
     page.heading("3. The same clients once more")
     show_returned(page, outside, "every subsequent connection of a client goes to its pod")
     page.heading(f"4. {inside.asked} clients in pods, VIP {VIP}")
     show_reached(page, inside, PODS, "a pod on the VIP reaches any of the four pods, chosen at random")
     page.heading("5. The same pods once more")
     show_returned(page, inside, "decisions for internal clients are remembered too")
+    page.heading(f"The second port: {CLIENTS_OF_SECOND_PORT} of each kind on 443")
+    show_second_port(page, (outside, inside), second)
     page.heading("What the kernel did meanwhile")
     used = sorted(set(re.findall(r"-j (\S+)", rules)) - set(re.findall(r"^:(\S+)", rules, re.MULTILINE)))
     page.table(("rules", "of these nat", "targets"), [(rules.count("\n-A "), rules.count("*nat"), ", ".join(used))])
@@ -213,18 +246,22 @@ def recent_limit():
 
 
 def show_comparison(page, cluster, limpet):
-    page.heading(f"Beside it: {CLIENTS_PER_ENDPOINT} clients per endpoint, twice each, through the kernel's `recent` rules")
+    page.heading(f"Beside it: {CLIENTS_PER_ENDPOINT} clients per endpoint, twice each, through the kernel's `recent`")
     kernel, reason = through_the_kernel(cluster)
     if kernel is None:
         print(f"  not runnable here: kube-proxy's rules are refused: {reason}")
         return
     rows = []
-    for path, through_kernel, through_us in zip((f"outside → nodePort {NODE_PORT}", f"pods → VIP {VIP}"), kernel, limpet):
-        rows.append((path, through_us.asked, through_kernel.moved(), through_us.moved()))
-    page.table(("clients", "each twice", "lost their endpoint: kernel", "limpet"), rows)
-    print(f"  A list of xt_recent holds {recent_limit()} clients per endpoint; the next one pushes out the oldest, unannounced.")
+    paths = (f"outside → nodePort {NODE_PORT}", f"pods → VIP {VIP}")
+    for path, theirs, ours in zip(paths, kernel, limpet):
+        rows.append((path, ours.asked, theirs.moved(), ours.moved(), len(theirs.unanswered), len(ours.unanswered)))
+    page.table(("clients", "each twice", "lost their endpoint: kernel", "limpet",
+                "connections unanswered: kernel", "limpet"), rows)
+    print(f"  A list of xt_recent holds {recent_limit()} clients per endpoint; the next one pushes out the oldest,")
+    print("  unannounced.")
     print("  Clients that were forgotten, but by chance sent to the same pod again, are not counted.")
-    page.verdict(all(visits.complete() and visits.moved() == 0 for visits in limpet), "limpet lost none")
+    page.verdict(all(visits.complete() and visits.moved() == 0 for visits in limpet),
+                 "limpet lost none, and left none unanswered")
 
 
 def main():
