@@ -6,10 +6,12 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include <unistd.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include "lb/service/config_parts.h"
@@ -32,19 +34,56 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
 }
 
+/// Notes where the document that is being parsed has its content.
+class ContentMark : public YAML::EventHandler {
+ public:
+  const YAML::Mark& mark() const noexcept { return mark_; }
+
+  void OnDocumentStart(const YAML::Mark& /*of "---"*/) override { begins_ = true; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& at, YAML::anchor_t) override { note(at); }
+  void OnAlias(const YAML::Mark& at, YAML::anchor_t) override { note(at); }
+  void OnScalar(const YAML::Mark& at, const std::string&, YAML::anchor_t, const std::string&) override { note(at); }
+  void OnSequenceStart(const YAML::Mark& at, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    note(at);
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark& at, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    note(at);
+  }
+  void OnMapEnd() override {}
+
+ private:
+  void note(const YAML::Mark& at) {
+    if (std::exchange(begins_, false)) mark_ = at;
+  }
+
+  bool begins_ = false;
+  YAML::Mark mark_;
+};
+
+/// Where a second document begins. YAML::LoadAll would tell too, but yaml-cpp 0.7 never gets past a comma outside of
+/// brackets: it reads empty documents there without end.
+std::optional<YAML::Mark> second_document(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  ContentMark content;
+  if (!parser.HandleNextDocument(content) || !parser.HandleNextDocument(content)) return std::nullopt;
+  return content.mark();
+}
+
 /// The file's only document; undefined, and complained of, if there is none or another one.
 YAML::Node parse(const std::string& text, Report& report) {
   const YAML::Node nothing(YAML::NodeType::Undefined);
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.empty() || documents.front().IsNull()) {
+    const std::optional<YAML::Mark> second = second_document(text);
+    const YAML::Node document = YAML::Load(text);
+    if (document.IsNull()) {
       report.error(YAML::Mark{}, "the configuration is empty; a minimal one is " + std::string(kMinimal));
       return nothing;
     }
-    if (documents.size() > 1) {
-      report.error(documents[1].Mark(), "a second document begins here; put everything into one");
-    }
-    return documents.front();
+    if (second) report.error(*second, "a second document begins here; put everything into one");
+    return document;
   } catch (const YAML::Exception& error) {
     report.error(error.mark, "not YAML: " + error.msg + "; check indentation, quotes and brackets here and just above");
     return nothing;

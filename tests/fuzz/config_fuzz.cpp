@@ -37,7 +37,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(diagnostic.file == "limpet.yaml" && !diagnostic.message.empty(), "a complaint says what and where");
     require(diagnostic.line >= 0 && diagnostic.line <= lines, "its line is one of the file's");
   }
-  require(std::is_sorted(loaded.diagnostics.begin(), loaded.diagnostics.end()), "complaints follow the file");
+  const auto before = [](const Diagnostic& a, const Diagnostic& b) {
+    return std::pair(a.line, a.column) < std::pair(b.line, b.column);
+  };
+  const bool sorted = std::is_sorted(loaded.diagnostics.begin(), loaded.diagnostics.end(), before);
+  require(sorted, "complaints follow the file");
   if (loaded.config) check_use(*loaded.config);
   return 0;
 }
