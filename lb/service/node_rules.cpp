@@ -67,9 +67,7 @@ bool NodeRules::chosen_for_node_ports(const net::Address& address, const node::N
 
 std::vector<net::Address> NodeRules::locals(const node::NodeView& view) const {
   std::vector<net::Address> result = config_.addresses;
-  if (result.empty()) {
-    for (const node::InterfaceAddress& entry : view.addresses()) result.push_back(entry.address);
-  }
+  for (const node::InterfaceAddress& entry : view.addresses()) result.push_back(entry.address);
   std::erase_if(result, [](const net::Address& address) { return address.is_loopback(); });
   return result;
 }

@@ -7,7 +7,8 @@
 //   detectors     of CIDRs know only their own families: with podCIDRs of IPv4 alone there is none for IPv6
 //   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses;
 //                 on 127.0.0.0/8 only with localhostNodePorts, on ::1 never
-//   addresses     node.addresses if the configuration lists them, else what the NodeView holds
+//   addresses     node.addresses if the configuration lists them, else what the NodeView holds: they decide what is
+//                 local and where nodePorts listen
 //
 // Immutable, pure, O(1) but for the handful of CIDRs. Any number of threads.
 #pragma once
@@ -36,7 +37,9 @@ class NodeRules {
   bool is_local(const net::Address& address, const node::NodeView& view) const;
   bool accepts_node_ports(const net::Address& address, const node::NodeView& view) const;
 
-  /// The node's own addresses, loopback left out; in no order, one may occur twice.
+  /// Where replies to masqueraded connections may arrive: what the configuration lists *and* what the NodeView holds,
+  /// since any of the machine's addresses may be the egress address. Loopback left out; in no order, one may occur
+  /// twice.
   std::vector<net::Address> locals(const node::NodeView& view) const;
   /// Those that accept node ports; likewise. Of 127.0.0.0/8 only 127.0.0.1 is named.
   std::vector<net::Address> node_port_addresses(const node::NodeView& view) const;

@@ -282,6 +282,16 @@ TEST(Diversion, takes_localhost_only_if_asked_for) {
               ElementsAre("tcp 10.31.240.99:80", "tcp 127.0.0.1:31332"));
 }
 
+TEST(Diversion, listed_addresses_do_not_hide_where_masqueraded_replies_arrive) {
+  NodeConfig node = seed_node();
+  node.addresses = {ip("10.128.0.5"), ip("192.0.2.1")};
+  const World world(node, {seed_service()});
+  const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
+  EXPECT_THAT(plan.locals, ElementsAre(ip("10.28.8.1"), ip("10.128.0.5"), ip("192.0.2.1"), ip("2001:db8::5")));
+  EXPECT_THAT(text(plan.services), ElementsAre("tcp 10.31.240.99:80", "tcp 10.128.0.5:31332", "tcp 192.0.2.1:31332"))
+      << "nodePorts listen on the listed ones only";
+}
+
 TEST(Diversion, is_empty_without_services) {
   const World world(seed_node(), {});
   const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
