@@ -160,7 +160,9 @@ class Conflicts {
 
 void warn_of_own_vip(const Entry& entry, const NodeConfig& node, Report& report) {
   const auto& vip = entry.service.cluster_ip;
-  if (!vip || std::find(node.addresses.begin(), node.addresses.end(), *vip) == node.addresses.end()) return;
+  if (!vip) return;
+  const bool listed = std::find(node.addresses.begin(), node.addresses.end(), *vip) != node.addresses.end();
+  if (!listed && node.node_ip != vip) return;
   report.warning(entry.cluster_ip_at, "clusterIP " + vip->to_string() +
                                           " is also an address of this node: connections from it are masqueraded");
 }

@@ -255,6 +255,9 @@ const Case kServices[] = {
     {"vip_of_the_node",
      "node: {addresses: [10.0.0.1]}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80}]\n",
      {"f:2:37: warning: clusterIP 10.0.0.1 is also an address of this node: connections from it are masqueraded"}},
+    {"vip_is_the_node_ip",
+     "node: {nodeIP: 10.0.0.1}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80}]\n",
+     {"f:2:37: warning: clusterIP 10.0.0.1 is also an address of this node: connections from it are masqueraded"}},
 };
 INSTANTIATE_TEST_SUITE_P(services, Diagnostics, testing::ValuesIn(kServices), case_name);
 
