@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include "lb/node/netlink.h"
 #include "lb/node/rtnetlink.h"
 
 namespace limpet::node {
@@ -21,44 +22,20 @@ namespace {
 using store::Error;
 using store::ErrorKind;
 using store::Result;
-using store::Status;
 
 /// A dump that keeps being interrupted is a machine whose routes never rest.
 constexpr int kDumpAttempts = 20;
-/// The kernel fills at most this much of a reader's buffer per datagram of a dump (net/netlink/af_netlink.c).
-constexpr std::size_t kDumpBuffer = 32768;
-
-Error netlink_error(const char* what, int error) {
-  const bool forbidden = error == EPERM || error == EACCES;
-  return {forbidden ? ErrorKind::permission : ErrorKind::unavailable,
-          std::string("rtnetlink: ") + what + ": " + std::strerror(error)};
-}
 
 /// Calls `each` with every message of one RTM_GET* dump. 0, or the errno; EINTR: the tables changed meanwhile.
 template <typename Each>
-int dump_once(mnl_socket* socket, std::uint16_t type, Each& each) {
-  std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(rtgenmsg))> request{};
+int dump_once(mnl_socket* socket, std::uint16_t type, Each each) {
+  alignas(nlmsghdr) std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(rtgenmsg))> request{};
   nlmsghdr* header = mnl_nlmsg_put_header(request.data());
   header->nlmsg_type = type;
   header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   // AF_UNSPEC: one dump for both families.
   static_cast<rtgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtgenmsg)))->rtgen_family = AF_UNSPEC;
-  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) return errno;
-
-  const mnl_cb_t callback = [](const nlmsghdr* message, void* context) {
-    (*static_cast<Each*>(context))(
-        std::as_bytes(std::span(reinterpret_cast<const char*>(message), message->nlmsg_len)));
-    return MNL_CB_OK;
-  };
-  alignas(nlmsghdr) std::array<char, kDumpBuffer> buffer;
-  for (;;) {
-    const ssize_t received = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
-    if (received < 0) return errno;
-    const int state = mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), 0, mnl_socket_get_portid(socket),
-                                 callback, &each);
-    if (state < 0) return errno;
-    if (state == MNL_CB_STOP) return 0;
-  }
+  return ask_netlink(socket, header, each);
 }
 
 /// What the three dumps gather.
@@ -102,14 +79,11 @@ Result<std::unordered_map<std::uint32_t, std::string>> name_interfaces(const std
 }  // namespace
 
 Result<NodeMonitor> NodeMonitor::open() {
-  Socket socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!socket) return netlink_error("cannot open a socket", errno);
   constexpr unsigned kGroups =
       RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-  if (mnl_socket_bind(socket.get(), kGroups, MNL_SOCKET_AUTOPID) < 0) {
-    return netlink_error("cannot subscribe to changes", errno);
-  }
-  return NodeMonitor(std::move(socket));
+  auto socket = open_netlink(kGroups, SOCK_NONBLOCK);
+  if (!socket) return socket.error();
+  return NodeMonitor(std::move(*socket));
 }
 
 bool NodeMonitor::drain() noexcept {
@@ -127,12 +101,10 @@ bool NodeMonitor::drain() noexcept {
 Result<NodeView> NodeMonitor::snapshot() const {
   for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
     // A fresh socket for each attempt: the rest of an interrupted dump goes away with its socket.
-    const Socket socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
-    if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
-      return netlink_error("cannot open a socket", errno);
-    }
+    const auto socket = open_netlink();
+    if (!socket) return socket.error();
     Dumped dumped;
-    const int error = dump_all(socket.get(), dumped);
+    const int error = dump_all(socket->get(), dumped);
     if (error == EINTR) continue;
     if (error != 0) return netlink_error("cannot read addresses and routes", error);
     auto names = name_interfaces(dumped.interfaces);

@@ -12,11 +12,12 @@
 // One thread. Every descriptor is close-on-exec. Interfaces are named by libnfnetlink's nlif table.
 #pragma once
 
-#include <memory>
+#include <utility>
 
 #include <libmnl/libmnl.h>
 
 #include "conntrack/store/result.h"
+#include "lb/node/netlink.h"
 #include "lb/node/node_view.h"
 
 namespace limpet::node {
@@ -34,14 +35,9 @@ class NodeMonitor {
   store::Result<NodeView> snapshot() const;
 
  private:
-  struct CloseSocket {
-    void operator()(mnl_socket* socket) const noexcept { mnl_socket_close(socket); }
-  };
-  using Socket = std::unique_ptr<mnl_socket, CloseSocket>;
+  explicit NodeMonitor(NetlinkSocket socket) noexcept : socket_(std::move(socket)) {}
 
-  explicit NodeMonitor(Socket socket) noexcept : socket_(std::move(socket)) {}
-
-  Socket socket_;
+  NetlinkSocket socket_;
 };
 
 }  // namespace limpet::node
