@@ -43,6 +43,10 @@ void wait_until_quiet(const service::Config& config) {
   }
 }
 
+void warn(const divert::Warnings& warnings) {
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+}
+
 /// Signals are the control thread's business.
 class SignalsBlocked {
  public:
@@ -82,7 +86,7 @@ Status Daemon::run(const service::Config& config) {
   if (!monitor) return monitor.error();
   auto node = monitor->snapshot();
   if (!node) return node.error();
-  auto diverter = divert::Diverter::open(divert_options(config, *node));
+  auto diverter = divert::Diverter::open(divert_options(config));
   if (!diverter) return diverter.error();
   auto engine = Engine::build(config, std::move(*node));
   if (!engine) return engine.error();
@@ -128,8 +132,13 @@ void Daemon::stop_workers() {
 
 Status Daemon::divert() {
   plan_ = engine_->plan();
-  for (const std::string& warning : divert::preflight(plan_)) spdlog::warn("{}", warning);
-  return apply_or_remove(diverter_, plan_);
+  const auto node = engine_->node();
+  warn(divert::preflight(plan_));
+  auto diverted = apply_or_remove(diverter_, plan_, route_sources(config_, *node));
+  if (!diverted) return diverted.error();
+  warnings_ = std::move(*diverted);
+  warn(warnings_);
+  return store::ok();
 }
 
 Status Daemon::stop() {
@@ -182,12 +191,16 @@ void Daemon::node_changed() {
     spdlog::error("cannot read the node's addresses, going on with the former ones: {}", node.error().message);
     return;
   }
+  const divert::RouteSources sources = route_sources(config_, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
-  if (Status updated = diverter_.update(plan_, next); !updated) {
+  auto updated = diverter_.update(plan_, next, sources);
+  if (!updated) {
     spdlog::error("cannot adapt the rules to the node's addresses: {}", updated.error().message);
     return;
   }
+  if (*updated != warnings_) warn(*updated);
+  warnings_ = std::move(*updated);
   if (next != plan_) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
   plan_ = next;
 }

@@ -59,6 +59,7 @@ class Daemon {
   divert::Diverter diverter_;
   std::unique_ptr<Engine> engine_;
   datapath::DiversionPlan plan_;  // what the rules say now
+  divert::Warnings warnings_;     // as last logged
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::atomic<queue::Command> command_{queue::Command::run};

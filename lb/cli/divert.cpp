@@ -27,6 +27,7 @@ const std::map<std::string, service::RuleBackend> kBackends{{"auto", service::Ru
 struct Diversion {
   divert::Diverter diverter;
   datapath::DiversionPlan plan;
+  divert::RouteSources sources;
 };
 
 /// What this configuration diverts on this node, and the hand that does it.
@@ -38,10 +39,10 @@ store::Result<Diversion> prepare(const service::Config& config) {
   datapath::EndpointSlots slots(service::count_endpoints(config.services));
   auto ids = service::Identities(slots).assign(config.services);
   if (!ids) return ids.error();
-  auto diverter = divert::Diverter::open(divert_options(config, *node));
+  auto diverter = divert::Diverter::open(divert_options(config));
   if (!diverter) return diverter.error();
   const service::Snapshot snapshot(config.node, config.services, std::move(*ids));
-  return Diversion{std::move(*diverter), snapshot.diversion(*node)};
+  return Diversion{std::move(*diverter), snapshot.diversion(*node), route_sources(config, *node)};
 }
 
 /// The configuration, with --backend in place of its own. Complains.
@@ -67,9 +68,9 @@ int run_divert_apply(const DivertOptions& options, std::ostream& out, std::ostre
   if (!config) return kExitConfiguration;
   auto diversion = prepare(*config);
   if (!diversion) return conclude(diversion.error(), err);
-  if (const store::Status applied = apply_or_remove(diversion->diverter, diversion->plan); !applied) {
-    return conclude(applied, err);
-  }
+  const auto warnings = apply_or_remove(diversion->diverter, diversion->plan, diversion->sources);
+  if (!warnings) return conclude(warnings.error(), err);
+  for (const std::string& warning : *warnings) err << "limpet: warning: " << warning << '\n';
   out << "diverting " << diversion->plan.services.size() << " destinations to queues " << config->queues.first << "-"
       << config->queues.first + config->queues.count - 1 << " with " << diversion->diverter.backend() << '\n';
   return kExitOk;

@@ -21,28 +21,29 @@ divert::Backend backend_of(service::RuleBackend backend) {
 
 }  // namespace
 
-divert::Options divert_options(const service::Config& config, const node::NodeView& node) {
-  divert::Options options{
-      .backend = backend_of(config.backend),
-      .first_queue = config.queues.first,
-      .queue_count = config.queues.count,
-      .mark_mask = config.mark_mask,
-      .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold,
-      .node_v4 = node.primary(net::Family::v4),
-      .node_v6 = node.primary(net::Family::v6)};
-  const auto& node_ip = config.node.node_ip;  // a configuration may describe another node: then the kernel chooses
-  if (node_ip && node.is_local(*node_ip)) (node_ip->is_v4() ? options.node_v4 : options.node_v6) = *node_ip;
-  return options;
+divert::Options divert_options(const service::Config& config) {
+  return {.backend = backend_of(config.backend),
+          .first_queue = config.queues.first,
+          .queue_count = config.queues.count,
+          .mark_mask = config.mark_mask,
+          .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold};
 }
 
-store::Status apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan) {
-  store::Status applied = diverter.apply(plan);
+divert::RouteSources route_sources(const service::Config& config, const node::NodeView& node) {
+  divert::RouteSources sources{.v4 = node.primary(net::Family::v4), .v6 = node.primary(net::Family::v6)};
+  const auto& node_ip = config.node.node_ip;
+  if (node_ip && node.is_local(*node_ip)) (node_ip->is_v4() ? sources.v4 : sources.v6) = *node_ip;
+  return sources;
+}
+
+store::Result<divert::Warnings> apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan,
+                                                const divert::RouteSources& sources) {
+  auto applied = diverter.apply(plan, sources);
   if (applied) return applied;
+  store::Error error = applied.error();
   const store::Status requests = diverter.remove_requests();
   const store::Status replies = diverter.remove_replies();
-  if (requests && replies) return applied;
-  store::Error error = applied.error();
-  error.message += "; and taking the rules back failed, run `limpet divert cleanup`";
+  if (!requests || !replies) error.message += "; and taking the rules back failed, run `limpet divert cleanup`";
   return error;
 }
 

@@ -10,9 +10,14 @@
 namespace limpet::cli {
 
 /// What lb/divert must know of a configuration.
-divert::Options divert_options(const service::Config& config, const node::NodeView& node);
+divert::Options divert_options(const service::Config& config);
+
+/// What this node's clients of VIPs speak from: nodeIP if the node has it (a configuration may describe another node),
+/// else the default route's source.
+divert::RouteSources route_sources(const service::Config& config, const node::NodeView& node);
 
 /// Apply the plan. If that fails, take back what was done of it: rules that nobody will serve swallow packets.
-store::Status apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan);
+store::Result<divert::Warnings> apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan,
+                                                const divert::RouteSources& sources);
 
 }  // namespace limpet::cli

@@ -42,6 +42,7 @@ class Engine {
   /// The node has changed. Returns what must be diverted now.
   datapath::DiversionPlan update(node::NodeView node);
   datapath::DiversionPlan plan() const;
+  std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
 
   /// Every counter by name, summed over the workers; tables' sizes; each endpoint's load.
   nlohmann::ordered_json stats() const;

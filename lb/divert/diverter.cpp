@@ -58,22 +58,22 @@ std::string_view Diverter::backend() const noexcept {
   return chosen_ ? std::string_view(installed_[*chosen_].name()) : "";
 }
 
-Status Diverter::apply(const DiversionPlan& plan) {
+Result<Warnings> Diverter::apply(const DiversionPlan& plan, const RouteSources& sources) {
   for (const Family family : kFamilies) {
     const DiversionPlan part = part_of(plan, family);
     const Status done = is_active(part) ? install(family, part) : remove_family(family);
-    if (!done) return done;
+    if (!done) return done.error();
   }
-  if (const Status removed = remove_other_variants(); !removed) return removed;
-  return set_routes(plan);
+  if (const Status removed = remove_other_variants(); !removed) return removed.error();
+  return set_vip_routes(plan, sources);
 }
 
-Status Diverter::update(const DiversionPlan& from, const DiversionPlan& to) {
+Result<Warnings> Diverter::update(const DiversionPlan& from, const DiversionPlan& to, const RouteSources& sources) {
   for (const Family family : kFamilies) {
     const Status done = update_family(family, part_of(from, family), part_of(to, family));
-    if (!done) return done;
+    if (!done) return done.error();
   }
-  return set_routes(to);
+  return set_vip_routes(to, sources);
 }
 
 Status Diverter::remove_requests() {
@@ -190,10 +190,6 @@ Status Diverter::remove_other_variants() {
     }
   }
   return store::ok();
-}
-
-Status Diverter::set_routes(const DiversionPlan& plan) const {
-  return set_vip_routes(plan, {.v4 = options_.node_v4, .v6 = options_.node_v6});
 }
 
 }  // namespace limpet::divert

@@ -35,10 +35,11 @@ class Diverter {
   static store::Result<Diverter> open(const Options& options);
 
   /// Make the kernel divert this plan, whatever it diverted before.
-  store::Status apply(const datapath::DiversionPlan& plan);
+  store::Result<Warnings> apply(const datapath::DiversionPlan& plan, const RouteSources& sources = {});
   /// The same, given that `from` was applied last: by differences where sets are used. Sets that turn out to differ
   /// from `from`, or to be full, are built anew.
-  store::Status update(const datapath::DiversionPlan& from, const datapath::DiversionPlan& to);
+  store::Result<Warnings> update(const datapath::DiversionPlan& from, const datapath::DiversionPlan& to,
+                                 const RouteSources& sources = {});
 
   store::Status remove_requests();
   store::Status remove_replies();
@@ -65,7 +66,6 @@ class Diverter {
   bool has_same_rules(net::Family family, const datapath::DiversionPlan& a, const datapath::DiversionPlan& b) const;
   store::Status remove_family(net::Family family);
   store::Status remove_other_variants();
-  store::Status set_routes(const datapath::DiversionPlan& plan) const;
 
   Options options_;
   std::vector<Xtables> installed_;

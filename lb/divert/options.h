@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "conntrack/net/address.h"
 
@@ -38,9 +40,17 @@ struct Options {
   std::uint16_t queue_count = 1;
   std::uint32_t mark_mask = 0x00001000;  // "masquerade me", set at PREROUTING, looked for at POSTROUTING
   OnDeath on_death = OnDeath::hold;
-  /// The address that local clients of a VIP speak from where only our route leads to it. nullopt: the kernel's choice.
-  std::optional<net::Address> node_v4 = std::nullopt;
-  std::optional<net::Address> node_v6 = std::nullopt;
 };
+
+/// The address that local clients of a VIP speak from where only our route leads to it; it changes as the node's
+/// addresses do. nullopt: the kernel's choice.
+struct RouteSources {
+  std::optional<net::Address> v4 = std::nullopt;
+  std::optional<net::Address> v6 = std::nullopt;
+};
+
+/// What could not be done, and does not keep packets from being diverted. One line each: what is so, what follows, what
+/// to do.
+using Warnings = std::vector<std::string>;
 
 }  // namespace limpet::divert

@@ -6,27 +6,23 @@
 // is routed again), that it gives the client a source address is. VIPs that the node owns, or that a route covers
 // already (a default route, most often), are left alone. The protocol number is limpet's own mark on what it added:
 // exactly the routes that carry it are removed in the end.
+//
+// Only what differs from the kernel's own table is sent: a route that is set again is announced to every listener
+// (IPv6: even if nothing changed), and the daemon is one.
 #pragma once
 
-#include <optional>
-
-#include "conntrack/net/address.h"
 #include "conntrack/store/result.h"
 #include "lb/datapath/diversion_plan.h"
+#include "lb/divert/options.h"
 
 namespace limpet::divert {
 
 /// rtm_protocol: free in /etc/iproute2/rt_protos and in linux/rtnetlink.h.
 inline constexpr unsigned char kRouteProtocol = 76;
 
-/// The NODE of the routes, per family; nullopt: the kernel chooses the source.
-struct RouteSources {
-  std::optional<net::Address> v4;
-  std::optional<net::Address> v6;
-};
-
-/// Make limpet's routes what the plan needs: add, correct, remove.
-store::Status set_vip_routes(const datapath::DiversionPlan& plan, const RouteSources& sources);
+/// Make limpet's routes what the plan needs: add, correct, remove. A route that cannot be set is a warning: it concerns
+/// this node's own clients only.
+Warnings set_vip_routes(const datapath::DiversionPlan& plan, const RouteSources& sources);
 
 /// Remove every route of limpet's.
 store::Status remove_vip_routes();

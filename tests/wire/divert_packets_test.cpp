@@ -161,17 +161,18 @@ class Packets : public testing::TestWithParam<Case> {
   }
 
   void apply(divert::OnDeath on_death = divert::OnDeath::hold) {
-    divert::Options options{.sets = GetParam().sets, .on_death = on_death};
+    const divert::Options options{.sets = GetParam().sets, .on_death = on_death};
     // Not the address that the route to the endpoint would give.
     const auto node = *net::Address::parse(names_.node_outside);
-    (node.is_v4() ? options.node_v4 : options.node_v6) = node;
+    const divert::RouteSources sources =
+        node.is_v4() ? divert::RouteSources{.v4 = node} : divert::RouteSources{.v6 = node};
     auto diverter = divert::Diverter::open(options);
     ASSERT_TRUE(diverter) << diverter.error().message;
     const datapath::DiversionPlan plan{
         .services = {{net::Protocol::udp, vip_}},
         .endpoints = {{net::Protocol::udp, endpoint_}},
         .locals = {*net::Address::parse(names_.node_outside), *net::Address::parse(names_.node_pod)}};
-    const auto applied = diverter->apply(plan);
+    const auto applied = diverter->apply(plan, sources);
     ASSERT_TRUE(applied) << applied.error().message;
   }
 
