@@ -37,12 +37,12 @@ store::Result<Diversion> prepare(const service::Config& config) {
   const auto node = monitor->snapshot();
   if (!node) return node.error();
   datapath::EndpointSlots slots(service::count_endpoints(config.services));
-  auto ids = service::Identities(slots).assign(config.services);
-  if (!ids) return ids.error();
+  service::Identities identities(slots);
+  const auto snapshot = service::Snapshot::build(config, identities);
+  if (!snapshot) return snapshot.error();
   auto diverter = divert::Diverter::open(divert_options(config));
   if (!diverter) return diverter.error();
-  const service::Snapshot snapshot(config.node, config.services, std::move(*ids));
-  return Diversion{std::move(*diverter), snapshot.diversion(*node), route_sources(config, *node)};
+  return Diversion{std::move(*diverter), (*snapshot)->diversion(*node), route_sources(config, *node)};
 }
 
 /// The configuration, with --backend in place of its own. Complains.

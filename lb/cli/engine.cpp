@@ -87,9 +87,9 @@ store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& conf
 
 store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& config, node::NodeView node) {
   std::unique_ptr<Engine> engine(new Engine(config, std::move(node), service::count_endpoints(config.services)));
-  auto ids = engine->identities_.assign(config.services);
-  if (!ids) return ids.error();
-  engine->snapshot_ = std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids));
+  auto snapshot = service::Snapshot::build(config, engine->identities_);
+  if (!snapshot) return snapshot.error();
+  engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
   engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
                                                            engine->ports_);

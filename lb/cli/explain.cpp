@@ -87,14 +87,11 @@ bool describes_addresses(const service::NodeConfig& node) {
 class Bench {
  public:
   static store::Result<std::unique_ptr<Bench>> build(const Config& config) {
-    std::size_t endpoints = 0;
-    for (const service::Service& service : config.services) endpoints += service.endpoints.size();
-    std::unique_ptr<Bench> bench(new Bench(static_cast<std::uint32_t>(endpoints)));
+    std::unique_ptr<Bench> bench(new Bench(service::count_endpoints(config.services)));
     service::Identities identities(bench->slots_);
-    auto ids = identities.assign(config.services);
-    if (!ids) return ids.error();
-    auto snapshot = std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids));
-    bench->balancer_.emplace(bench->slots_, std::move(snapshot), bench->affinity_);
+    auto snapshot = service::Snapshot::build(config, identities);
+    if (!snapshot) return snapshot.error();
+    bench->balancer_.emplace(bench->slots_, std::move(*snapshot), bench->affinity_);
     return bench;
   }
   service::Balancer& balancer() noexcept { return *balancer_; }

@@ -74,6 +74,12 @@ Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, st
   }
 }
 
+store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities) {
+  auto ids = identities.assign(config.services);
+  if (!ids) return ids.error();
+  return std::make_shared<const Snapshot>(config.node, config.services, std::move(*ids));
+}
+
 Match Snapshot::match(const datapath::NewConnection& connection, const node::NodeView& view) const {
   const auto& [protocol, source, destination] = connection.tuple;
   Match match;

@@ -31,6 +31,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "conntrack/store/result.h"
 #include "lb/datapath/decider.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/node/node_view.h"
@@ -83,6 +84,8 @@ class Snapshot {
   /// `ids` as Identities::assign gave them for the same services. Services do not collide (the reader sees to it);
   /// of two that do, the first is found.
   Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids);
+  /// Of a whole configuration, under the names that `identities` gives. Errors: as Identities::assign.
+  static store::Result<std::shared_ptr<const Snapshot>> build(const Config& config, Identities& identities);
 
   Match match(const datapath::NewConnection& connection, const node::NodeView& view) const;
   /// "ip:port" of each endpoint that the choice is made from, sorted as text; empty unless the action is dnat.
