@@ -65,7 +65,7 @@ Result<Warnings> Diverter::apply(const DiversionPlan& plan, const RouteSources& 
     if (!done) return done.error();
   }
   if (const Status removed = remove_other_variants(); !removed) return removed.error();
-  return set_vip_routes(plan, sources);
+  return finish(plan, sources);
 }
 
 Result<Warnings> Diverter::update(const DiversionPlan& from, const DiversionPlan& to, const RouteSources& sources) {
@@ -73,7 +73,7 @@ Result<Warnings> Diverter::update(const DiversionPlan& from, const DiversionPlan
     const Status done = update_family(family, part_of(from, family), part_of(to, family));
     if (!done) return done.error();
   }
-  return set_vip_routes(to, sources);
+  return finish(to, sources);
 }
 
 Status Diverter::remove_requests() {
@@ -94,25 +94,27 @@ Status Diverter::remove_replies() {
 }
 
 std::string Diverter::render(const DiversionPlan& plan) const {
-  const bool with_sets = options_.sets != Sets::never;
+  const Abilities able{.sets = options_.sets != Sets::never, .socket = true};
   std::string text;
   for (const Family family : kFamilies) {
     const DiversionPlan part = part_of(plan, family);
     if (!is_active(part)) continue;
     const std::string tool = family == Family::v4 ? "iptables-restore" : "ip6tables-restore";
-    if (with_sets) text += "# ipset restore\n" + render_sets(family, part, {});
+    if (able.sets) text += "# ipset restore\n" + render_sets(family, part, {});
     for (const Table table : {Table::mangle, Table::raw}) {
-      text += "# " + tool + " --noflush\n" + render_install(table, family, part, options_, with_sets, {});
+      text += "# " + tool + " --noflush\n" + render_install(table, family, part, options_, able, {});
     }
   }
   return text;
 }
 
 Status Diverter::prepare(Family family) {
-  auto& uses_sets = uses_sets_[index(family)];
-  if (uses_sets) return store::ok();
+  auto& able = able_[index(family)];
+  if (able) return store::ok();
   if (const Status chosen = choose_backend(family); !chosen) return chosen;
-  uses_sets = options_.sets != Sets::never && probe_sets(installed_[*chosen_], family);
+  const Xtables& xtables = installed_[*chosen_];
+  able = {.sets = options_.sets != Sets::never && probe_sets(xtables, family),
+          .socket = static_cast<bool>(xtables.probe(family, Feature::socket))};
   return store::ok();
 }
 
@@ -136,7 +138,7 @@ Status Diverter::choose_backend(Family family) {
 
 Status Diverter::install(Family family, const DiversionPlan& part) {
   if (const Status prepared = prepare(family); !prepared) return prepared;
-  const bool with_sets = *uses_sets_[index(family)];
+  const bool with_sets = able_[index(family)]->sets;
   if (with_sets) {
     const auto present = present_sets(family);
     if (!present) return present.error();
@@ -151,7 +153,7 @@ Status Diverter::install_table(Table table, Family family, const DiversionPlan& 
   const Xtables& xtables = installed_[*chosen_];
   const auto present = xtables.traces(family, table);
   if (!present) return present.error();
-  return xtables.restore(family, render_install(table, family, part, options_, *uses_sets_[index(family)], *present));
+  return xtables.restore(family, render_install(table, family, part, options_, *able_[index(family)], *present));
 }
 
 Status Diverter::update_family(Family family, const DiversionPlan& from, const DiversionPlan& to) {
@@ -164,9 +166,10 @@ Status Diverter::update_family(Family family, const DiversionPlan& from, const D
 
 /// Do the two differ in the sets' elements only?
 bool Diverter::has_same_rules(Family family, const DiversionPlan& a, const DiversionPlan& b) const {
-  if (!uses_sets_[index(family)].value_or(false)) return false;
+  const auto& able = able_[index(family)];
+  if (!able || !able->sets) return false;
   const auto rules = [&](Table table, const DiversionPlan& plan) {
-    return render_install(table, family, plan, options_, true, {});
+    return render_install(table, family, plan, options_, *able, {});
   };
   return rules(Table::mangle, a) == rules(Table::mangle, b) && rules(Table::raw, a) == rules(Table::raw, b);
 }
@@ -190,6 +193,17 @@ Status Diverter::remove_other_variants() {
     }
   }
   return store::ok();
+}
+
+Warnings Diverter::finish(const DiversionPlan& plan, const RouteSources& sources) const {
+  Warnings warnings = set_vip_routes(plan, sources);
+  for (const Family family : kFamilies) {
+    const auto& able = able_[index(family)];
+    if (!is_active(part_of(plan, family)) || !able || able->socket) continue;
+    warnings.push_back(std::string("this kernel has no socket match (xt_socket) for ") + name_of(family) +
+                       ": fragmented datagrams are lost unless connection tracking is in use");
+  }
+  return warnings;
 }
 
 }  // namespace limpet::divert

@@ -50,7 +50,10 @@ class Diverter {
   /// Which tool carries the rules: "iptables-nft", …; empty before the first apply().
   std::string_view backend() const noexcept;
   /// Are that family's rules looked up in sets? nullopt before it was first applied.
-  std::optional<bool> uses_sets(net::Family family) const noexcept { return uses_sets_[index(family)]; }
+  std::optional<bool> uses_sets(net::Family family) const noexcept {
+    const auto& able = able_[index(family)];
+    return able ? std::optional(able->sets) : std::nullopt;
+  }
 
  private:
   Diverter(const Options& options, std::vector<Xtables> installed)
@@ -66,11 +69,12 @@ class Diverter {
   bool has_same_rules(net::Family family, const datapath::DiversionPlan& a, const datapath::DiversionPlan& b) const;
   store::Status remove_family(net::Family family);
   store::Status remove_other_variants();
+  Warnings finish(const datapath::DiversionPlan& plan, const RouteSources& sources) const;
 
   Options options_;
   std::vector<Xtables> installed_;
-  std::optional<std::size_t> chosen_;  // into installed_
-  std::array<std::optional<bool>, 2> uses_sets_;
+  std::optional<std::size_t> chosen_;             // into installed_
+  std::array<std::optional<Abilities>, 2> able_;  // what was found out when the family was first applied
 };
 
 }  // namespace limpet::divert

@@ -102,14 +102,15 @@ std::string mark_match(std::uint32_t mask) {
 /// Writes the rules of one table, one chain after the other.
 class Renderer {
  public:
-  Renderer(Family family, const DiversionPlan& plan, const Options& options, bool with_sets)
-      : family_(family), plan_(plan), options_(options), with_sets_(with_sets) {}
+  Renderer(Family family, const DiversionPlan& plan, const Options& options, Abilities able)
+      : family_(family), plan_(plan), options_(options), able_(able) {}
 
   std::string raw() {
     const std::string request = queue_target(options_, Kind::request);
     const std::string reply = queue_target(options_, Kind::reply);
+    if (able_.socket) rule("LIMPET-PREROUTING", defragmenting_match(family_) + "\n");
     to_service("LIMPET-PREROUTING", request);
-    if (with_sets_) {
+    if (able_.sets) {
       from_endpoint("LIMPET-PREROUTING", set_match(family_, SetRole::locals, "dst") + reply);
     } else {
       for (const net::Address& local : plan_.locals) rule(kReplies, address_match(Side::destination, local) + reply);
@@ -131,7 +132,7 @@ class Renderer {
   void rule(std::string_view chain, const std::string& rest) { text_.append("-A ").append(chain).append(rest); }
 
   bool in_set(const std::vector<L4Address>& list) const noexcept {
-    return with_sets_ && list.size() > options_.short_list;
+    return able_.sets && list.size() > options_.short_list;
   }
   void to_service(std::string_view chain, const std::string& target) {
     if (in_set(plan_.services)) return rule(chain, set_match(family_, SetRole::services, "dst,dst") + target);
@@ -145,7 +146,7 @@ class Renderer {
   Family family_;
   const DiversionPlan& plan_;
   const Options& options_;
-  bool with_sets_;
+  Abilities able_;
   std::string text_;
 };
 
@@ -195,13 +196,18 @@ DiversionPlan part_of(const DiversionPlan& plan, Family family) {
   return part;
 }
 
+std::string defragmenting_match(Family family) {
+  // Sources that no packet has: the limited broadcast address; a multicast address without a group.
+  return std::string(family == Family::v4 ? " -s 255.255.255.255/32" : " -s ff00::/128") + " -m socket";
+}
+
 std::string render_install(Table table, Family family, const DiversionPlan& plan, const Options& options,
-                           bool with_sets, const Traces& present) {
+                           Abilities able, const Traces& present) {
   std::string text = begin(table);
   for (const Hooked& hook : hooked(table)) text += declare(hook.chain);
   const bool stale_replies = std::find(present.chains.begin(), present.chains.end(), kReplies) != present.chains.end();
-  if (table == Table::raw && (!with_sets || stale_replies)) text += declare(kReplies);
-  Renderer renderer(family, plan, options, with_sets);
+  if (table == Table::raw && (!able.sets || stale_replies)) text += declare(kReplies);
+  Renderer renderer(family, plan, options, able);
   text += table == Table::raw ? renderer.raw() : renderer.mangle();
   for (const std::string& jump : present.jumps) text += delete_rule(jump);
   for (const Hooked& hook : hooked(table)) {

@@ -39,7 +39,7 @@ Table table_of(Feature feature) noexcept {
   return feature == Feature::mark ? Table::mangle : Table::raw;
 }
 
-std::string probe_rule(Feature feature) {
+std::string probe_rule(Family family, Feature feature) {
   const std::string queue = " -j NFQUEUE --queue-num 0 --queue-bypass";
   switch (feature) {
     case Feature::queue:
@@ -48,6 +48,8 @@ std::string probe_rule(Feature feature) {
       return " -m mark --mark 0x1/0x1" + queue;
     case Feature::set:
       return " -m set --match-set " + std::string(kProbeSet) + " dst,dst";
+    case Feature::socket:
+      return defragmenting_match(family);
   }
   return {};
 }
@@ -96,7 +98,7 @@ Status Xtables::probe(Family family, Feature feature) const {
   const std::string chain(kProbeChain);
   // Declaring a chain flushes it, too: what a probe that was cut short left does not matter.
   const std::string head = "*" + std::string(to_string(table_of(feature))) + "\n:" + chain + " - [0:0]\n";
-  const Status added = restore(family, head + "-A " + chain + probe_rule(feature) + "\nCOMMIT\n");
+  const Status added = restore(family, head + "-A " + chain + probe_rule(family, feature) + "\nCOMMIT\n");
   return added ? restore(family, head + "-X " + chain + "\nCOMMIT\n") : added;
 }
 

@@ -24,9 +24,10 @@ namespace limpet::divert {
 enum class Variant { nft, legacy };
 
 enum class Feature {
-  queue,  // raw table, NFQUEUE target
-  mark,   // mangle table, NFQUEUE target, mark match
-  set,    // set match; kProbeSet (sets.h) must exist
+  queue,   // raw table, NFQUEUE target
+  mark,    // mangle table, NFQUEUE target, mark match
+  set,     // set match; kProbeSet (sets.h) must exist
+  socket,  // socket match
 };
 
 class Xtables {

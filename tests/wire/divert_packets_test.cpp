@@ -4,6 +4,7 @@
 //   alike) VIP 10.96.0.1:80 (fd00:96::1), which no route of the node covers
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <optional>
 #include <string>
 
@@ -60,18 +61,22 @@ Sockaddr to_sockaddr(const net::AddressPort& at) {
   return to;
 }
 
+constexpr std::size_t kSmall = 5;
+constexpr std::size_t kThreeFragments = 3000;  // where an Ethernet frame holds 1500
+
 /// A datagram to `at` and back: 0 if it was answered from there, else the errno (EAGAIN: no answer in time).
-int ask(const net::AddressPort& at, int limit_ms) {
+int ask(const net::AddressPort& at, int limit_ms, std::size_t size = kSmall) {
   const Sockaddr to = to_sockaddr(at);
   const int fd = ::socket(to.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  char answer[8];
+  std::string text(size, 'x');
+  const auto length = static_cast<ssize_t>(size);
   pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
   int error = 0;
-  if (::connect(fd, to.get(), to.length) != 0 || ::send(fd, "hello", 5, 0) != 5) {
+  if (::connect(fd, to.get(), to.length) != 0 || ::send(fd, text.data(), size, 0) != length) {
     error = errno;
   } else if (::poll(&entry, 1, limit_ms) != 1) {
     error = EAGAIN;
-  } else if (::recv(fd, answer, sizeof answer, 0) != 5) {
+  } else if (::recv(fd, text.data(), size, 0) != length) {
     error = errno;
   }
   ::close(fd);
@@ -84,9 +89,9 @@ bool enter(const char* name) {
 }
 
 /// ask() from another network namespace.
-int ask_from(const char* name, const net::AddressPort& at, int limit_ms) {
+int ask_from(const char* name, const net::AddressPort& at, int limit_ms, std::size_t size = kSmall) {
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(enter(name) ? ask(at, limit_ms) : 255);
+  if (child == 0) ::_exit(enter(name) ? ask(at, limit_ms, size) : 255);
   int status = 0;
   ::waitpid(child, &status, 0);
   return WEXITSTATUS(status);
@@ -102,7 +107,7 @@ pid_t start_echo() {
     const Sockaddr any = to_sockaddr(*net::AddressPort::parse("[::]:53"));
     if (fd < 0 || ::bind(fd, any.get(), any.length) != 0 || ::write(ready[1], "", 1) != 1) ::_exit(1);
     for (;;) {
-      char text[64];
+      char text[4096];
       Sockaddr from;
       from.length = sizeof from.storage;
       const ssize_t n = ::recvfrom(fd, text, sizeof text, 0, reinterpret_cast<sockaddr*>(&from.storage), &from.length);
@@ -114,6 +119,14 @@ pid_t start_echo() {
   EXPECT_EQ(::read(ready[0], &byte, 1), 1) << "the echo did not start";
   ::close(ready[0]);
   return child;
+}
+
+/// That the kernel tracks.
+int connections() {
+  std::ifstream file("/proc/sys/net/netfilter/nf_conntrack_count");
+  int count = 0;
+  file >> count;
+  return count;
 }
 
 constexpr int kPatience = 5000;  // ms; for what must come
@@ -207,6 +220,23 @@ TEST_P(Packets, OthersPassUnseen) {
   EXPECT_EQ(translator.hooks(), "");
   EXPECT_EQ(ask_from("outside", endpoint_, kPatience), 0) << "direct traffic goes on";
   EXPECT_EQ(translator.hooks(), "postrouting ") << "its reply looks like an endpoint's";
+}
+
+TEST_P(Packets, FragmentsArriveWhereNothingIsTracked) {
+  EXPECT_EQ(ask_from("outside", endpoint_, kPatience, kThreeFragments), 0) << "the network itself works";
+  const Translator translator(vip_, endpoint_);
+  apply();
+  EXPECT_EQ(ask_from("outside", vip_, kPatience, kThreeFragments), 0);
+  EXPECT_EQ(translator.hooks(), "prerouting postrouting ") << "whole ones";
+  EXPECT_EQ(connections(), 0);
+}
+
+TEST_P(Packets, FragmentsOfDirectTrafficPassUnchanged) {
+  const Translator translator(vip_, vip_);  // translates nothing
+  apply();
+  EXPECT_EQ(ask_from("outside", endpoint_, kPatience, kThreeFragments), 0);
+  EXPECT_EQ(translator.hooks(), "postrouting ") << "whole, its reply looks like an endpoint's";
+  EXPECT_EQ(connections(), 0);
 }
 
 TEST_P(Packets, WithoutAReaderRequestsAndRepliesWait) {

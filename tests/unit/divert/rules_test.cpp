@@ -18,7 +18,7 @@ struct Golden {
   Table table;
   Family family;
   Options options;
-  bool sets;
+  Abilities able;
   const char* expected;
   friend void PrintTo(const Golden& c, std::ostream* out) { *out << c.name; }
 };
@@ -27,7 +27,7 @@ class Install : public testing::TestWithParam<Golden> {};
 
 TEST_P(Install, Renders) {
   const Golden& c = GetParam();
-  EXPECT_EQ(render_install(c.table, c.family, part_of(sample_plan(), c.family), c.options, c.sets, {}), c.expected);
+  EXPECT_EQ(render_install(c.table, c.family, part_of(sample_plan(), c.family), c.options, c.able, {}), c.expected);
 }
 
 const Golden kGolden[] = {
@@ -35,10 +35,11 @@ const Golden kGolden[] = {
      Table::raw,
      Family::v4,
      {.short_list = 0, .first_queue = 4, .queue_count = 1},
-     true,
+     {.sets = true, .socket = true},
      R"(*raw
 :LIMPET-PREROUTING - [0:0]
 :LIMPET-OUTPUT - [0:0]
+-A LIMPET-PREROUTING -s 255.255.255.255/32 -m socket
 -A LIMPET-PREROUTING -m set --match-set limpet4-services dst,dst -j NFQUEUE --queue-num 4
 -A LIMPET-PREROUTING -m set --match-set limpet4-endpoints src,src -m set --match-set limpet4-locals dst -j NFQUEUE --queue-num 4
 -A LIMPET-OUTPUT -m set --match-set limpet4-services dst,dst -j NFQUEUE --queue-num 4
@@ -50,7 +51,7 @@ COMMIT
      Table::mangle,
      Family::v6,
      {.short_list = 0, .first_queue = 0, .queue_count = 4, .mark_mask = 0x1000, .on_death = OnDeath::bypass},
-     true,
+     {.sets = true},
      R"(*mangle
 :LIMPET-POSTROUTING - [0:0]
 :LIMPET-INPUT - [0:0]
@@ -65,7 +66,7 @@ COMMIT
      Table::raw,
      Family::v4,
      {.short_list = 2, .first_queue = 4, .queue_count = 1},
-     true,
+     {.sets = true},
      R"(*raw
 :LIMPET-PREROUTING - [0:0]
 :LIMPET-OUTPUT - [0:0]
@@ -83,7 +84,7 @@ COMMIT
      Table::raw,
      Family::v4,
      {.on_death = OnDeath::bypass},
-     false,
+     {},
      R"(*raw
 :LIMPET-PREROUTING - [0:0]
 :LIMPET-OUTPUT - [0:0]
@@ -99,11 +100,29 @@ COMMIT
 -I OUTPUT 1 -j LIMPET-OUTPUT
 COMMIT
 )"},
+    {"RawPlainV6",
+     Table::raw,
+     Family::v6,
+     {},
+     {.socket = true},
+     R"(*raw
+:LIMPET-PREROUTING - [0:0]
+:LIMPET-OUTPUT - [0:0]
+:LIMPET-REPLIES - [0:0]
+-A LIMPET-PREROUTING -s ff00::/128 -m socket
+-A LIMPET-PREROUTING -d fd00:96::1/128 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 0
+-A LIMPET-REPLIES -d fd00:1::1/128 -j NFQUEUE --queue-num 0
+-A LIMPET-PREROUTING -s fd00:2::2/128 -p tcp -m tcp --sport 8080 -j LIMPET-REPLIES
+-A LIMPET-OUTPUT -d fd00:96::1/128 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 0
+-I PREROUTING 1 -j LIMPET-PREROUTING
+-I OUTPUT 1 -j LIMPET-OUTPUT
+COMMIT
+)"},
     {"ManglePlain",
      Table::mangle,
      Family::v6,
      {.first_queue = 7, .queue_count = 2, .mark_mask = 0x80},
-     false,
+     {},
      R"(*mangle
 :LIMPET-POSTROUTING - [0:0]
 :LIMPET-INPUT - [0:0]
@@ -176,8 +195,8 @@ COMMIT
 }
 
 TEST(Rules, InstallingAgainMovesTheJumpsToTheTop) {
-  const std::string text =
-      render_install(Table::raw, Family::v4, part_of(sample_plan(), Family::v4), {}, true, find_traces(kSaved));
+  const std::string text = render_install(Table::raw, Family::v4, part_of(sample_plan(), Family::v4), {},
+                                          {.sets = true}, find_traces(kSaved));
   const std::string tail = R"(-D PREROUTING -j LIMPET-PREROUTING
 -D PREROUTING -i eth0 -p tcp -g LIMPET-REPLIES
 -D OUTPUT -j LIMPET-OUTPUT
