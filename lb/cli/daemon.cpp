@@ -11,6 +11,7 @@
 
 #include "lb/cli/divert_options.h"
 #include "lb/cli/notify.h"
+#include "lb/divert/instance_lock.h"
 #include "lb/divert/preflight.h"
 #include "lb/queue/queue_socket.h"
 
@@ -24,6 +25,8 @@ namespace {
 /// Addresses and routes come in bursts: act when they have settled.
 constexpr std::chrono::milliseconds kNodeSettles{50};
 constexpr std::chrono::seconds kDropCheck{10};
+/// A killed process lets go of its queues and of the instance lock a little later.
+constexpr std::chrono::milliseconds kPatience{1000};
 /// How long replies may still be under way after the request rules are gone.
 constexpr std::chrono::milliseconds kQuiet{500};
 
@@ -93,6 +96,9 @@ Status Daemon::run(const service::Config& config) {
 
   Daemon daemon(config, std::move(*monitor), std::move(*diverter), std::move(*engine));
   if (Status bound = daemon.bind_queues(); !bound) return bound;
+  // After the queues: who finds them taken says which.
+  const auto lock = divert::InstanceLock::take(kPatience);
+  if (!lock) return lock.error();
   daemon.watch_signals();  // from here on a signal means an orderly stop
   daemon.start_workers();
   if (Status diverted = daemon.divert(); !diverted) return diverted;

@@ -1,6 +1,7 @@
 // daemon.h: limpet at work: queues served, rules in place, the node followed, signals obeyed.
 //
-//   start   queues bound and configured → workers → rules (never a rule before somebody reads the queue)
+//   start   queues bound and configured → the instance lock → workers → rules (never a rule before somebody reads the
+//           queue)
 //   serve   one control thread on Boost.Asio: signals, the node's changes, the kernel's drop counters; a thread for each queue
 //   stop    `keep`: answer what is queued, leave the rules for the next process
 //           `remove`: take away the request rules, answer what is queued, take away the reply rules, answer the rest

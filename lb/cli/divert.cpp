@@ -1,5 +1,6 @@
 #include "lb/cli/divert.h"
 
+#include <chrono>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -10,8 +11,8 @@
 #include "lb/cli/divert_options.h"
 #include "lb/cli/exit_code.h"
 #include "lb/divert/diverter.h"
+#include "lb/divert/instance_lock.h"
 #include "lb/node/node_monitor.h"
-#include "lb/queue/queue_socket.h"
 #include "lb/service/identities.h"
 #include "lb/service/snapshot.h"
 
@@ -23,6 +24,9 @@ const std::map<std::string, service::RuleBackend> kBackends{{"auto", service::Ru
                                                             {"iptables-nft", service::RuleBackend::iptables_nft},
                                                             {"iptables-legacy", service::RuleBackend::iptables_legacy},
                                                             {"nft", service::RuleBackend::nft}};
+
+/// A running limpet is not waited for: it does not end by itself.
+constexpr std::chrono::milliseconds kNoPatience{0};
 
 struct Diversion {
   divert::Diverter diverter;
@@ -66,6 +70,8 @@ int run_divert_print(const DivertOptions& options, std::ostream& out, std::ostre
 int run_divert_apply(const DivertOptions& options, std::ostream& out, std::ostream& err) {
   const auto config = load(options, err);
   if (!config) return kExitConfiguration;
+  const auto lock = divert::InstanceLock::take(kNoPatience);
+  if (!lock) return conclude(lock.error(), err);
   auto diversion = prepare(*config);
   if (!diversion) return conclude(diversion.error(), err);
   const auto warnings = apply_or_remove(diversion->diverter, diversion->plan, diversion->sources);
@@ -77,16 +83,13 @@ int run_divert_apply(const DivertOptions& options, std::ostream& out, std::ostre
 }
 
 int run_divert_cleanup(const DivertOptions&, std::ostream& out, std::ostream& err) {
+  const auto lock = divert::InstanceLock::take(kNoPatience);
+  if (!lock) return conclude(lock.error(), err);
   auto diverter = divert::Diverter::open({});
   if (!diverter) return conclude(diverter.error(), err);
   if (const store::Status removed = diverter->remove_requests(); !removed) return conclude(removed, err);
   if (const store::Status removed = diverter->remove_replies(); !removed) return conclude(removed, err);
   out << "nothing is diverted\n";
-  if (!queue::kernel_queue_stats().empty()) {
-    err << "limpet: a process still reads a queue here: a running limpet puts its rules back when the node's addresses "
-           "or "
-           "routes change; stop it first\n";
-  }
   return kExitOk;
 }
 

@@ -3,6 +3,8 @@
 //   print     what apply would put in place; touches nothing
 //   apply     put it in place (packets then wait for `limpet run`)
 //   cleanup   remove all that limpet ever put there; needs no configuration
+//
+// While a limpet runs in this network namespace, apply and cleanup refuse (exit 4): it would go by rules that are gone.
 #pragma once
 
 #include <iosfwd>

@@ -1,0 +1,179 @@
+// The program itself on a node of its own: who may change the rules, and what becomes of them when something fails.
+//
+//   ifa 10.1.0.1 node 10.2.0.1 ──── 10.2.0.2 pod        VIP 10.96.0.1:80 UDP, nodePort 30080 → 10.2.0.2:53
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/wire/divert_private_network.h"
+
+namespace limpet::test {
+namespace {
+
+constexpr const char* kConfig = "/run/limpet.yaml";
+constexpr const char* kOtherQueues = "/run/other.yaml";
+constexpr const char* kLog = "/run/limpet.log";
+constexpr const char* kBroken = "/run/broken";  // while it is there, request rules cannot be installed
+constexpr int kPatience = 5000;                 // ms
+
+void write_file(const char* path, const std::string& text) {
+  std::ofstream(path) << text;
+}
+
+std::string read_file(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+bool eventually(const std::function<bool()>& holds, int limit_ms = kPatience) {
+  for (int waited = 0; waited < limit_ms; waited += 10) {
+    if (holds()) return true;
+    ::usleep(10'000);
+  }
+  return holds();
+}
+
+bool logged(const std::string& words) {
+  return read_file(kLog).find(words) != std::string::npos;
+}
+
+std::string config(unsigned first_queue) {
+  return "node: {name: node, addresses: []}\nqueues: {first: " + std::to_string(first_queue) +
+         ", count: 1}\ndivert: {backend: iptables-nft}\nstop: remove\ntables: {flows: 1000, affinity: 1000}\n"
+         "services:\n- name: a/b:c\n  clusterIP: 10.96.0.1\n  port: 80\n  nodePort: 30080\n  protocol: UDP\n"
+         "  masquerade: never\n  endpoints: [{address: 10.2.0.2, port: 53}]\n";
+}
+
+/// `limpet ARGUMENTS`, its words on `output`; killed with the test at the latest.
+pid_t start(std::vector<const char*> arguments, int output) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::dup2(output, STDERR_FILENO);
+  arguments.insert(arguments.begin(), LIMPET_PROGRAM);
+  arguments.push_back(nullptr);
+  ::execv(LIMPET_PROGRAM, const_cast<char* const*>(arguments.data()));
+  ::_exit(127);
+}
+
+/// Its exit status; -1 if a signal ended it.
+int wait_for(pid_t child) {
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+divert::Outcome limpet(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), LIMPET_PROGRAM);
+  const auto outcome = divert::run(arguments);
+  return outcome ? *outcome : divert::Outcome{127, "", outcome.error().message};
+}
+
+/// The lines of limpet's, without their counters.
+std::string rules() {
+  std::istringstream lines(must("iptables-nft-save"));
+  std::string ours;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("-A") && line.find("LIMPET") != line.npos) ours += line + "\n";
+  }
+  return ours;
+}
+
+class Daemon : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = enter_private_network(Privilege::as_is); !reason.empty()) GTEST_SKIP() << reason;
+    must("ip link add name ifa type veth peer name ifb");
+    must("ip link set ifa up");
+    must("ip addr add 10.1.0.1/24 dev ifa");
+    write_file(kConfig, config(0));
+    write_file(kOtherQueues, config(4));
+    shadow_restore();
+  }
+  void TearDown() override {
+    if (limpet_ > 0) ::kill(limpet_, SIGKILL), wait_for(limpet_);
+  }
+
+  /// An iptables-restore that fails at will.
+  void shadow_restore() {
+    const std::string real = must("which iptables-nft-restore");
+    ASSERT_EQ(::mkdir("/run/bin", 0755), 0);
+    write_file("/run/bin/iptables-nft-restore",
+               "#!/bin/sh\nreal=" + real + "\n[ -e " + kBroken +
+                   " ] || exec $real \"$@\"\ntext=$(cat)\n"
+                   "case \"$text\" in *'-A LIMPET-PREROUTING'*) echo out of luck >&2; exit 4 ;; esac\n"
+                   "printf '%s\\n' \"$text\" | $real \"$@\"\n");
+    ASSERT_EQ(::chmod("/run/bin/iptables-nft-restore", 0755), 0);
+    ::setenv("PATH", (std::string("/run/bin:") + std::getenv("PATH")).c_str(), 1);
+  }
+
+  void start_daemon() {
+    const int log = ::open(kLog, O_CREAT | O_TRUNC | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+    limpet_ = start({"run", "-c", kConfig}, log);
+    ::close(log);
+    ASSERT_TRUE(eventually([] { return logged("ready:"); })) << read_file(kLog);
+  }
+  int stop_daemon() {
+    ::kill(limpet_, SIGTERM);
+    return wait_for(std::exchange(limpet_, -1));
+  }
+
+  pid_t limpet_ = -1;
+};
+
+TEST_F(Daemon, ASecondOneOnOtherQueuesRefuses) {
+  start_daemon();
+  const std::string before = rules();
+  const auto second = limpet({"run", "-c", kOtherQueues});
+  EXPECT_EQ(second.status, 4) << second.err;
+  EXPECT_NE(second.err.find("another limpet runs in this network namespace"), std::string::npos) << second.err;
+  EXPECT_EQ(rules(), before);
+}
+
+TEST_F(Daemon, RulesAreNotChangedByHandWhileOneRuns) {
+  start_daemon();
+  const std::string before = rules();
+  for (const char* action : {"apply", "cleanup"}) {
+    auto arguments = std::vector<std::string>{"divert", action};
+    if (action == std::string("apply")) arguments.insert(arguments.end(), {"-c", kOtherQueues});
+    const auto refused = limpet(arguments);
+    EXPECT_EQ(refused.status, 4) << action;
+    EXPECT_NE(refused.err.find("stop it first"), std::string::npos) << refused.err;
+    EXPECT_EQ(rules(), before) << action;
+  }
+  EXPECT_EQ(stop_daemon(), 0);
+  EXPECT_EQ(limpet({"divert", "apply", "-c", kConfig}).status, 0) << "the lock died with the process";
+  EXPECT_EQ(limpet({"divert", "cleanup"}).status, 0);
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Daemon, StartsOnANetworkThatIsDown) {
+  must("ip link set lo down");
+  must("ip link set ifa down");
+  start_daemon();
+  EXPECT_TRUE(logged("VIP 10.96.0.1")) << read_file(kLog);
+  EXPECT_TRUE(logged("Network is down")) << read_file(kLog);
+}
+
+}  // namespace
+}  // namespace limpet::test
