@@ -38,9 +38,15 @@ divert::RouteSources route_sources(const service::Config& config, const node::No
 
 store::Result<divert::Warnings> apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan,
                                                 const divert::RouteSources& sources) {
+  const auto diverted_before = diverter.diverts();
   auto applied = diverter.apply(plan, sources);
   if (applied) return applied;
   store::Error error = applied.error();
+  if (!diverted_before) return error;
+  if (*diverted_before) {
+    error.message += "; the rules that were there stay for the next start, `limpet divert cleanup` removes them";
+    return error;
+  }
   const store::Status requests = diverter.remove_requests();
   const store::Status replies = diverter.remove_replies();
   if (!requests || !replies) error.message += "; and taking the rules back failed, run `limpet divert cleanup`";

@@ -16,7 +16,8 @@ divert::Options divert_options(const service::Config& config);
 /// else the default route's source.
 divert::RouteSources route_sources(const service::Config& config, const node::NodeView& node);
 
-/// Apply the plan. If that fails, take back what was done of it: rules that nobody will serve swallow packets.
+/// Apply the plan. If that fails, take back what was done of it, since rules that nobody will serve swallow packets; but
+/// only if nothing was diverted before: what a former process kept is kept for the next one, too.
 store::Result<divert::Warnings> apply_or_remove(divert::Diverter& diverter, const datapath::DiversionPlan& plan,
                                                 const divert::RouteSources& sources);
 

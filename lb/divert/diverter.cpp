@@ -93,6 +93,19 @@ Status Diverter::remove_replies() {
   return first;
 }
 
+Result<bool> Diverter::diverts() const {
+  for (const Xtables& xtables : installed_) {
+    for (const Family family : kFamilies) {
+      for (const Table table : {Table::raw, Table::mangle}) {
+        const auto present = xtables.traces(family, table);
+        if (!present && present.error().kind != ErrorKind::unavailable) return present.error();
+        if (present && !present->jumps.empty()) return true;
+      }
+    }
+  }
+  return false;
+}
+
 std::string Diverter::render(const DiversionPlan& plan) const {
   const Abilities able{.sets = options_.sets != Sets::never, .socket = true};
   std::string text;

@@ -44,6 +44,9 @@ class Diverter {
   store::Status remove_requests();
   store::Status remove_replies();
 
+  /// Do rules of limpet's divert packets now, whoever put them there?
+  store::Result<bool> diverts() const;
+
   /// What apply() would feed to ipset and iptables-restore on a clean machine. Pure.
   std::string render(const datapath::DiversionPlan& plan) const;
 

@@ -167,6 +167,23 @@ TEST_F(Daemon, RulesAreNotChangedByHandWhileOneRuns) {
   EXPECT_EQ(rules(), "");
 }
 
+TEST_F(Daemon, AFailedApplyTakesBackItsOwnRules) {
+  write_file(kBroken, "");
+  const auto failed = limpet({"divert", "apply", "-c", kConfig});
+  EXPECT_NE(failed.status, 0);
+  EXPECT_NE(failed.err.find("out of luck"), std::string::npos) << failed.err;
+  EXPECT_EQ(rules(), "");
+}
+
+TEST_F(Daemon, AFailedApplyLeavesTheRulesThatWereThere) {
+  ASSERT_EQ(limpet({"divert", "apply", "-c", kConfig}).status, 0);
+  const std::string before = rules();
+  ASSERT_NE(before, "");
+  write_file(kBroken, "");
+  EXPECT_NE(limpet({"divert", "apply", "-c", kConfig}).status, 0);
+  EXPECT_EQ(rules(), before);
+}
+
 TEST_F(Daemon, StartsOnANetworkThatIsDown) {
   must("ip link set lo down");
   must("ip link set ifa down");
