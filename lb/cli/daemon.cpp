@@ -25,6 +25,8 @@ namespace {
 /// Addresses and routes come in bursts: act when they have settled.
 constexpr std::chrono::milliseconds kNodeSettles{50};
 constexpr std::chrono::seconds kDropCheck{10};
+/// After a failed adaptation to the node's changes.
+constexpr std::chrono::milliseconds kTryAgain{1000};
 /// A killed process lets go of its queues and of the instance lock a little later.
 constexpr std::chrono::milliseconds kPatience{1000};
 /// How long replies may still be under way after the request rules are gone.
@@ -181,34 +183,42 @@ void Daemon::watch_node() {
   if (!node_events_.is_open()) node_events_.assign(monitor_.descriptor());
   node_events_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
     if (error) return;
-    if (monitor_.drain()) {
-      node_settles_.expires_after(kNodeSettles);  // restarts the wait: one reading for a burst
-      node_settles_.async_wait([this](const boost::system::error_code& cancelled) {
-        if (!cancelled) node_changed();
-      });
-    }
+    if (monitor_.drain()) read_node_after(kNodeSettles);
     watch_node();
   });
 }
 
-void Daemon::node_changed() {
+void Daemon::read_node_after(std::chrono::milliseconds delay) {
+  if (std::exchange(node_read_awaited_, true)) return;
+  node_timer_.expires_after(delay);
+  node_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    node_read_awaited_ = false;
+    if (!adapt_to_node()) read_node_after(kTryAgain);
+  });
+}
+
+bool Daemon::adapt_to_node() {
   auto node = monitor_.snapshot();
   if (!node) {
-    spdlog::error("cannot read the node's addresses, going on with the former ones: {}", node.error().message);
-    return;
+    spdlog::error("cannot read the node's addresses, will try again, going on with the former ones: {}",
+                  node.error().message);
+    return false;
   }
   const divert::RouteSources sources = route_sources(config_, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
-  auto updated = diverter_.update(plan_, next, sources);
+  auto updated = rules_in_doubt_ ? diverter_.apply(next, sources) : diverter_.update(plan_, next, sources);
+  rules_in_doubt_ = !updated;
   if (!updated) {
-    spdlog::error("cannot adapt the rules to the node's addresses: {}", updated.error().message);
-    return;
+    spdlog::error("cannot adapt the rules to the node's addresses, will try again: {}", updated.error().message);
+    return false;
   }
   if (*updated != warnings_) warn(*updated);
   warnings_ = std::move(*updated);
   if (next != plan_) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
   plan_ = next;
+  return true;
 }
 
 void Daemon::watch_drops() {

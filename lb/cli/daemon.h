@@ -5,11 +5,13 @@
 //   serve   one control thread on Boost.Asio: signals, the node's changes, the kernel's drop counters; a thread for each queue
 //   stop    `keep`: answer what is queued, leave the rules for the next process
 //           `remove`: take away the request rules, answer what is queued, take away the reply rules, answer the rest
+//   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -51,7 +53,10 @@ class Daemon {
 
   void watch_signals();
   void watch_node();
-  void node_changed();
+  /// One reading is awaited at a time: a burst of news does not put it off.
+  void read_node_after(std::chrono::milliseconds delay);
+  /// False if it is to be tried again.
+  bool adapt_to_node();
   void watch_drops();
   void log_stats() const;
 
@@ -60,6 +65,7 @@ class Daemon {
   divert::Diverter diverter_;
   std::unique_ptr<Engine> engine_;
   datapath::DiversionPlan plan_;  // what the rules say now
+  bool rules_in_doubt_ = false;   // the last change to them stopped half-way
   divert::Warnings warnings_;     // as last logged
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
@@ -69,7 +75,8 @@ class Daemon {
   boost::asio::io_context io_;
   boost::asio::signal_set signals_;
   boost::asio::posix::stream_descriptor node_events_{io_};
-  boost::asio::steady_timer node_settles_{io_};
+  boost::asio::steady_timer node_timer_{io_};
+  bool node_read_awaited_ = false;
   boost::asio::steady_timer drop_timer_{io_};
 };
 

@@ -167,6 +167,26 @@ TEST_F(Daemon, RulesAreNotChangedByHandWhileOneRuns) {
   EXPECT_EQ(rules(), "");
 }
 
+TEST_F(Daemon, AFailedAdaptationIsTriedAgain) {
+  start_daemon();
+  write_file(kBroken, "");
+  must("ip addr add 10.1.0.2/24 dev ifa");
+  ASSERT_TRUE(eventually([] { return logged("will try again"); })) << read_file(kLog);
+  ::unlink(kBroken);
+  EXPECT_TRUE(eventually([] { return logged("rules adapted"); })) << read_file(kLog);
+  EXPECT_NE(rules().find("-A LIMPET-PREROUTING -d 10.1.0.2/32"), std::string::npos) << rules();
+}
+
+TEST_F(Daemon, ABurstOfChangesDoesNotPutTheAdaptationOff) {
+  start_daemon();
+  bool adapted = false;
+  for (int i = 0; i < 200 && !adapted; ++i) {  // 200 changes, 20 ms apart: less than the time that changes settle in
+    must("ip addr add 10.3.0." + std::to_string(i) + "/32 dev ifa");
+    adapted = eventually([] { return logged("rules adapted"); }, 20);
+  }
+  EXPECT_TRUE(adapted);
+}
+
 TEST_F(Daemon, AFailedApplyTakesBackItsOwnRules) {
   write_file(kBroken, "");
   const auto failed = limpet({"divert", "apply", "-c", kConfig});
