@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <string>
 #include <utility>
 
@@ -87,6 +88,7 @@ Daemon::~Daemon() {
 }
 
 Status Daemon::run(const service::Config& config) {
+  std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more is no reason to leave the rules behind
   auto monitor = node::NodeMonitor::open();
   if (!monitor) return monitor.error();
   auto node = monitor->snapshot();

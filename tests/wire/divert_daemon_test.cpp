@@ -167,6 +167,19 @@ TEST_F(Daemon, RulesAreNotChangedByHandWhileOneRuns) {
   EXPECT_EQ(rules(), "");
 }
 
+TEST_F(Daemon, ALogThatNobodyReadsDoesNotEndIt) {
+  std::array<int, 2> pipe;
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  limpet_ = start({"run", "-c", kConfig}, pipe[1]);
+  ::close(pipe[1]);
+  std::string text;
+  for (char byte; text.find("ready:") == text.npos && ::read(pipe[0], &byte, 1) == 1;) text += byte;
+  ::close(pipe[0]);
+  ::kill(limpet_, SIGUSR1);
+  EXPECT_EQ(stop_daemon(), 0);
+  EXPECT_EQ(rules(), "");
+}
+
 TEST_F(Daemon, AFailedAdaptationIsTriedAgain) {
   start_daemon();
   write_file(kBroken, "");
