@@ -30,7 +30,9 @@ constexpr std::chrono::seconds kDropCheck{10};
 constexpr std::chrono::milliseconds kTryAgain{1000};
 /// A killed process lets go of its queues and of the instance lock a little later.
 constexpr std::chrono::milliseconds kPatience{1000};
-/// How long replies may still be under way after the request rules are gone.
+/// After the request rules are gone, an endpoint has so long to answer what it has received,
+constexpr std::chrono::milliseconds kReplyGrace{200};
+/// and the queues have so long in all to become empty.
 constexpr std::chrono::milliseconds kQuiet{500};
 
 bool is_ours(const queue::KernelQueueStats& stats, const service::Config& config) {
@@ -39,6 +41,7 @@ bool is_ours(const queue::KernelQueueStats& stats, const service::Config& config
 
 void wait_until_quiet(const service::Config& config) {
   const auto give_up = std::chrono::steady_clock::now() + kQuiet;
+  std::this_thread::sleep_for(kReplyGrace);
   while (std::chrono::steady_clock::now() < give_up) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     const auto all = queue::kernel_queue_stats();

@@ -4,7 +4,9 @@
 //           queue)
 //   serve   one control thread on Boost.Asio: signals, the node's changes, the kernel's drop counters; a thread for each queue
 //   stop    `keep`: answer what is queued, leave the rules for the next process
-//           `remove`: take away the request rules, answer what is queued, take away the reply rules, answer the rest
+//           `remove`: take away the rules of raw, give endpoints 200 ms to answer what they have, wait until the queues
+//           are empty (half a second in all), take away the rules of mangle, answer the rest. A reply later than that
+//           leaves untranslated; so do replies to masqueraded connections, whose rules are raw's
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet

@@ -225,5 +225,58 @@ TEST_F(Daemon, StartsOnANetworkThatIsDown) {
   EXPECT_TRUE(logged("Network is down")) << read_file(kLog);
 }
 
+/// In namespace "pod": answers one datagram at port 53, 150 ms after it came. `came` becomes readable when it does.
+pid_t start_slow_endpoint(int& came) {
+  must("ip netns add pod");
+  must("ip link add name to-pod type veth peer name eth0 netns pod");
+  must("ip addr add 10.2.0.1/24 dev to-pod");
+  must("ip link set to-pod up");
+  must("ip -n pod addr add 10.2.0.2/24 dev eth0");
+  must("ip -n pod link set eth0 up");
+  must("ip -n pod route add default via 10.2.0.1");
+  std::array<int, 2> pipe;
+  EXPECT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setns(::open("/run/netns/pod", O_RDONLY | O_CLOEXEC), CLONE_NEWNET);
+    const int fd = ::socket(AF_INET, SOCK_DGRAM, 0);
+    sockaddr_in at{.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = {INADDR_ANY}, .sin_zero = {}};
+    const int bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at);
+    char text[8];
+    socklen_t length = sizeof at;
+    if (bound != 0 || ::write(pipe[1], "", 1) != 1) ::_exit(1);
+    const ssize_t n = ::recvfrom(fd, text, sizeof text, 0, reinterpret_cast<sockaddr*>(&at), &length);
+    if (n < 0 || ::write(pipe[1], "", 1) != 1) ::_exit(1);
+    ::usleep(150'000);
+    ::_exit(::sendto(fd, text, static_cast<std::size_t>(n), 0, reinterpret_cast<const sockaddr*>(&at), length) != n);
+  }
+  ::close(pipe[1]);
+  came = pipe[0];
+  char byte;
+  EXPECT_EQ(::read(came, &byte, 1), 1) << "the endpoint did not start";
+  return child;
+}
+
+TEST_F(Daemon, AnAnswerUnderWayAtTheEndIsTranslated) {
+  int came = -1;
+  const pid_t endpoint = start_slow_endpoint(came);
+  start_daemon();
+  const int client = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_in vip{.sin_family = AF_INET, .sin_port = htons(80), .sin_addr = {inet_addr("10.96.0.1")}, .sin_zero = {}};
+  ASSERT_EQ(::connect(client, reinterpret_cast<const sockaddr*>(&vip), sizeof vip), 0) << std::strerror(errno);
+  ASSERT_EQ(::send(client, "hello", 5, 0), 5);
+  char text[8];
+  ASSERT_EQ(::read(came, text, 1), 1);
+  ::kill(limpet_, SIGTERM);
+  pollfd entry{.fd = client, .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&entry, 1, kPatience), 1) << "no answer";
+  EXPECT_EQ(::recv(client, text, sizeof text, 0), 5);
+  EXPECT_EQ(wait_for(std::exchange(limpet_, -1)), 0);
+  EXPECT_EQ(wait_for(endpoint), 0);
+  EXPECT_EQ(rules(), "");
+  ::close(client);
+  ::close(came);
+}
+
 }  // namespace
 }  // namespace limpet::test
