@@ -56,6 +56,18 @@ void warn(const divert::Warnings& warnings) {
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);
 }
 
+/// Of those clusterIPs that the reader has not warned of: it knows the configuration's addresses only.
+void warn_of_own_vips(const service::Config& config, const node::NodeView& node) {
+  const auto& listed = config.node.addresses;
+  for (const service::Service& service : config.services) {
+    const auto& vip = service.cluster_ip;
+    if (!vip || !node.is_local(*vip)) continue;
+    if (vip == config.node.node_ip || std::find(listed.begin(), listed.end(), *vip) != listed.end()) continue;
+    spdlog::warn("{}: clusterIP {} is also an address of this node: connections from it are masqueraded", service.name,
+                 vip->to_string());
+  }
+}
+
 /// Signals are the control thread's business.
 class SignalsBlocked {
  public:
@@ -146,6 +158,7 @@ void Daemon::stop_workers() {
 Status Daemon::divert() {
   plan_ = engine_->plan();
   const auto node = engine_->node();
+  warn_of_own_vips(config_, *node);
   warn(divert::preflight(plan_));
   auto diverted = apply_or_remove(diverter_, plan_, route_sources(config_, *node));
   if (!diverted) return diverted.error();

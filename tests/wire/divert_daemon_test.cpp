@@ -217,6 +217,12 @@ TEST_F(Daemon, AFailedApplyLeavesTheRulesThatWereThere) {
   EXPECT_EQ(rules(), before);
 }
 
+TEST_F(Daemon, SaysThatTheNodeOwnsAVip) {
+  must("ip addr add 10.96.0.1/32 dev lo");
+  start_daemon();
+  EXPECT_TRUE(logged("clusterIP 10.96.0.1 is also an address of this node")) << read_file(kLog);
+}
+
 TEST_F(Daemon, StartsOnANetworkThatIsDown) {
   must("ip link set lo down");
   must("ip link set ifa down");
