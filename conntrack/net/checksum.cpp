@@ -74,4 +74,8 @@ std::uint16_t full_l4_checksum(const PacketView& packet) noexcept {
   return !packet.is_tcp() && checksum == 0 ? std::uint16_t{0xffff} : checksum;
 }
 
+std::uint16_t pending_udp_checksum(const PacketView& packet) noexcept {
+  return fold(pseudo_header(packet, load_be16(&packet.bytes[packet.l4_offset + 4])));
+}
+
 }  // namespace limpet::net

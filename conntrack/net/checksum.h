@@ -70,6 +70,10 @@ std::uint16_t ipv4_header_checksum(std::span<const std::byte> header) noexcept;
 /// packet.
 std::uint16_t full_l4_checksum(const PacketView& packet) noexcept;
 
+/// What a UDP packet's checksum field holds while its completion is left to the kernel: the folded sum over the
+/// pseudo-header alone, not inverted (Linux CHECKSUM_PARTIAL).
+std::uint16_t pending_udp_checksum(const PacketView& packet) noexcept;
+
 /// Offset of the checksum field from the start of the packet.
 std::size_t l4_checksum_offset(const PacketView& packet) noexcept;
 

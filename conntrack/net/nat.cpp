@@ -59,10 +59,17 @@ void rewrite(PacketView& packet, const Rewrite& to, ChecksumMode mode) noexcept 
   put_port(l4, packet.tuple.source.port, to.source.port, delta);
   put_port(l4 + 2, packet.tuple.destination.port, to.destination.port, delta);
 
-  if (mode == ChecksumMode::full)
-    store_native(&packet.bytes[l4_checksum_offset(packet)], full_l4_checksum(packet));
-  else
-    update_l4_checksum(packet, delta);
+  std::byte* const field = &packet.bytes[l4_checksum_offset(packet)];
+  switch (mode) {
+    case ChecksumMode::incremental:
+      return update_l4_checksum(packet, delta);
+    case ChecksumMode::full:
+      return store_native(field, full_l4_checksum(packet));
+    case ChecksumMode::pending:
+      return store_native(field, pending_udp_checksum(packet));
+    case ChecksumMode::absent:
+      return store_native(field, std::uint16_t{0});
+  }
 }
 
 }  // namespace limpet::net

@@ -59,6 +59,17 @@ bool is_midstream(const net::PacketView& view) noexcept {
   return view.is_tcp() && !is_plain_syn(view);
 }
 
+bool is_udp_super_packet(const Packet& packet, const net::PacketView& view) noexcept {
+  return packet.segmented_later && !view.is_tcp();
+}
+
+net::ChecksumMode checksum_mode(const Packet& packet, const net::PacketView& view) noexcept {
+  if (is_udp_super_packet(packet, view)) {
+    return packet.hook == Hook::prerouting ? net::ChecksumMode::absent : net::ChecksumMode::pending;
+  }
+  return packet.checksum_pending ? net::ChecksumMode::full : net::ChecksumMode::incremental;
+}
+
 flow::PoolKey pool_of(const Flow& flow, const net::Address& egress) noexcept {
   return {flow.protocol, egress, flow.endpoint};
 }
@@ -85,16 +96,15 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
   Crossing crossing{packet, {}, node, now, worker};
   if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
   const net::ParseError error = net::parse(packet.bytes, crossing.view);
-  if (error == net::ParseError::unsupported_protocol && rewrites_source(packet.hook)) {
-    return crossing.accept(Counter::accepted_miss);
-  }
+  const bool has_no_ports = error == net::ParseError::unsupported_protocol || error == net::ParseError::fragment;
+  if (has_no_ports && rewrites_source(packet.hook)) return crossing.accept(Counter::accepted_miss);
   if (error != net::ParseError::none) return crossing.drop(counter_of(error));
 
   for (;;) {
     if (LockedFlow flow = flows_.find(crossing.view.tuple)) {
       if (!outlived(*flow, flow.role(), crossing)) return translate(std::move(flow), crossing);
       if (flow->deadline < now) worker.counters.add(Counter::expired_flows);
-      retire(*flow, worker);
+      retire(*flow, now, worker);
       flows_.remove(std::move(flow));
     }
     if (!rewrites_destination(packet.hook)) return crossing.accept(Counter::accepted_miss);
@@ -103,7 +113,7 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
 }
 
 std::size_t Pipeline::sweep(std::size_t budget, flow::Instant now, WorkerContext& worker) {
-  const std::size_t removed = flows_.sweep(budget, now, [&](const Flow& flow) { retire(flow, worker); });
+  const std::size_t removed = flows_.sweep(budget, now, [&](const Flow& flow) { retire(flow, now, worker); });
   worker.counters.add(Counter::expired_flows, removed);
   return removed;
 }
@@ -133,6 +143,9 @@ Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
       return masquerade(std::move(flow), crossing);
     }
     if (source == flow->endpoint) return reply(*flow, crossing);
+    if (marked && is_udp_super_packet(crossing.packet, crossing.view)) {  // the addresses stand already
+      return rewrite(crossing, flow->client_near, flow->endpoint, false);
+    }
   }
   return crossing.accept(Counter::accepted_direct);
 }
@@ -140,7 +153,8 @@ Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
 Verdict Pipeline::request(Flow& flow, Crossing& crossing) {
   track(flow, Direction::original, crossing);
   if (!flow.confirmed) confirm(flow, crossing);
-  return rewrite(crossing, flow.client_near, flow.endpoint, flow.masquerade);
+  const bool again = flow.masquerade || is_udp_super_packet(crossing.packet, crossing.view);  // for its checksum
+  return rewrite(crossing, flow.client_near, flow.endpoint, again);
 }
 
 Verdict Pipeline::reply(Flow& flow, Crossing& crossing) {
@@ -154,6 +168,14 @@ Verdict Pipeline::reply(Flow& flow, Crossing& crossing) {
 }
 
 Verdict Pipeline::masquerade(LockedFlow flow, Crossing& crossing) {
+  if (flow->egress.port != 0 && !crossing.node.is_local(flow->egress.address)) {
+    // The address has left the node, and replies to it with it. A UDP client's next packet begins a new flow.
+    if (!flow->is_tcp()) {
+      retire(*flow, crossing.now, crossing.worker);
+      flows_.remove(std::move(flow));
+    }
+    return crossing.drop(Counter::dropped_no_egress);
+  }
   if (flow->egress.port == 0) {
     const auto egress = crossing.node.egress(crossing.packet.out_interface, flow->endpoint.address);
     if (!egress) return crossing.drop(Counter::dropped_no_egress);
@@ -163,12 +185,11 @@ Verdict Pipeline::masquerade(LockedFlow flow, Crossing& crossing) {
 }
 
 Verdict Pipeline::rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
-                          bool masquerade_mark) const noexcept {
-  const auto mode = crossing.packet.checksum_pending ? net::ChecksumMode::full : net::ChecksumMode::incremental;
-  net::rewrite(crossing.view, {source, destination}, mode);
+                          bool mark) const noexcept {
+  net::rewrite(crossing.view, {source, destination}, checksum_mode(crossing.packet, crossing.view));
   crossing.worker.counters.add(Counter::rewritten);
   Verdict verdict{.rewritten = true};
-  verdict.mark = (crossing.packet.mark & ~options_.mark_mask) | (masquerade_mark ? options_.mark_mask : 0);
+  verdict.mark = (crossing.packet.mark & ~options_.mark_mask) | (mark ? options_.mark_mask : 0);
   verdict.set_mark = verdict.mark != crossing.packet.mark;
   return verdict;
 }
@@ -236,7 +257,7 @@ std::optional<Verdict> Pipeline::make_room(Crossing& crossing) {
   Counters& counters = crossing.worker.counters;
   const bool room = flows_.make_room(kMakeRoomBudget, crossing.now, [&](const Flow& old) {
     counters.add(old.deadline < crossing.now ? Counter::expired_flows : Counter::evicted_flows);
-    retire(old, crossing.worker);
+    retire(old, crossing.now, crossing.worker);
   });
   if (!room) return crossing.drop(Counter::dropped_flow_table_full);
   return std::nullopt;
@@ -260,7 +281,7 @@ bool Pipeline::link_middle(Flow& flow, Crossing& crossing) {
   if (flows_.link(flow, KeyRole::middle)) return true;
   crossing.worker.counters.add(Counter::tuple_clashes);
   for (unsigned attempt = 0; attempt < kPortAttempts; ++attempt) {
-    flow.client_near.port = static_cast<std::uint16_t>(1024 + crossing.worker.rng.uniform(65536 - 1024));
+    flow.client_near.port = ports_.random_port(crossing.worker.rng());
     if (flows_.link(flow, KeyRole::middle)) return true;
   }
   return false;
@@ -295,7 +316,7 @@ bool Pipeline::reclaim_port(LockedFlow& flow, const flow::PoolKey& pool, Crossin
   flow.unlock();  // never two records at once
   LockedFlow old = flows_.find({pool.protocol, {pool.egress, *port}, pool.endpoint});
   if (old && old.role() == KeyRole::inner && old->tcp.over()) {
-    retire(*old, crossing.worker);
+    retire(*old, crossing.now, crossing.worker);
     flows_.remove(std::move(old));
     crossing.worker.counters.add(Counter::ports_reclaimed);
   }
@@ -327,8 +348,8 @@ void Pipeline::confirm(Flow& flow, Crossing& crossing) {
   if (flow.affinity_scope != 0) decider_.confirm(flow.client.address, flow.affinity_scope, flow.endpoint_id);
 }
 
-void Pipeline::retire(const Flow& flow, WorkerContext& worker) noexcept {
-  if (!flow.replied) worker.load.on(FlowEvent::timed_out, flow.endpoint_id);
+void Pipeline::retire(const Flow& flow, flow::Instant now, WorkerContext& worker) noexcept {
+  if (!flow.replied && flow.deadline < now) worker.load.on(FlowEvent::timed_out, flow.endpoint_id);
   worker.load.on(FlowEvent::closed, flow.endpoint_id);
   if (flow.egress.port != 0) ports_.release(pool_of(flow, flow.egress.address), flow.egress.port);
 }

@@ -9,10 +9,15 @@
 //     miss    decide, create the flow, rewrite            miss    accept, never decide
 //
 // Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be
-// translated and cannot be is dropped and counted by reason. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
+// translated and cannot be is dropped and counted by reason. (A flow that is evicted while its packet is between the hooks
+// makes that packet a miss at the second.) A fragment at a source hook is left alone: its fellows, which have no ports, never
+// come here, so all of the datagram passes as it is. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
 // whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
 // ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
 // together with the source.
+//
+// The mark bit brings a packet to the queue at POSTROUTING: to be masqueraded, or, a UDP super-packet, to have its checksum
+// made ready for segmentation.
 //
 // Threads: process() from any number of workers; each brings its own WorkerContext (random numbers, counters).
 // Cost: one hash, one index probe, one record lock for a known flow. No allocation, no clock, no log.
@@ -43,6 +48,7 @@ struct Packet {
   std::uint32_t in_interface = 0;   // index, 0: none
   std::uint32_t out_interface = 0;  // index, 0: none
   bool checksum_pending = false;    // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
+  bool segmented_later = false;     // NFQA_SKB_GSO: a super-packet, which the kernel will cut up on its way out
   bool truncated = false;           // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
 };
 
@@ -61,7 +67,7 @@ enum class MidstreamPolicy : std::uint8_t {
 };
 
 struct PipelineOptions {
-  std::uint32_t mark_mask = 0x00001000;  // one bit: "masquerade me at POSTROUTING"
+  std::uint32_t mark_mask = 0x00001000;  // one bit: "to the queue at POSTROUTING"
   MidstreamPolicy midstream = MidstreamPolicy::affinity;
 };
 
@@ -106,7 +112,7 @@ class Pipeline {
   Verdict reply(flow::Flow& flow, Crossing& crossing);
   Verdict masquerade(flow::LockedFlow flow, Crossing& crossing);
   Verdict rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
-                  bool masquerade_mark) const noexcept;
+                  bool mark) const noexcept;
 
   // A miss at a destination hook. nullopt: another worker was faster, or room was made: look again.
   std::optional<Verdict> begin(Crossing& crossing);
@@ -122,7 +128,7 @@ class Pipeline {
   // Every hit.
   void track(flow::Flow& flow, flow::Direction direction, Crossing& crossing);
   void confirm(flow::Flow& flow, Crossing& crossing);
-  void retire(const flow::Flow& flow, WorkerContext& worker) noexcept;
+  void retire(const flow::Flow& flow, flow::Instant now, WorkerContext& worker) noexcept;
 
   PipelineOptions options_;
   Decider& decider_;

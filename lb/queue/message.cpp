@@ -49,6 +49,7 @@ void take_attribute(std::uint16_t type, std::span<std::byte> value, Message& mes
       break;
     case NFQA_SKB_INFO:
       packet.checksum_pending = (load_be32(value) & NFQA_SKB_CSUMNOTREADY) != 0;
+      packet.segmented_later = (load_be32(value) & NFQA_SKB_GSO) != 0;
       break;
     case NFQA_CAP_LEN:
       packet.truncated = true;
@@ -122,6 +123,16 @@ std::span<const std::byte> build_verdict(const Message& message, const datapath:
   }
   if (payload) writer.attribute(NFQA_PAYLOAD, message.packet.bytes.size());
   return {start, NLMSG_ALIGN(length)};
+}
+
+void turn_into_drop(std::byte* verdict) noexcept {
+  constexpr std::size_t kHeader = sizeof(nlmsghdr) + sizeof(nfgenmsg) + sizeof(nlattr);
+  auto message = load<nlmsghdr>(verdict);
+  message.nlmsg_len = kBareVerdict;
+  std::memcpy(verdict, &message, sizeof message);
+  auto header = load<nfqnl_msg_verdict_hdr>(verdict + kHeader);
+  header.verdict = htonl(NF_DROP);
+  std::memcpy(verdict + kHeader, &header, sizeof header);
 }
 
 }  // namespace limpet::queue

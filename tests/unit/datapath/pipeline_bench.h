@@ -139,7 +139,6 @@ class Bench {
             .masquerade = masquerade,
             .endpoint_id = endpoint == "endpoint2" ? kEndpoint2 : kEndpoint,
             .endpoint = at_name(endpoint),
-            .client = {},
             .affinity_scope = 7};
   }
 
@@ -162,6 +161,7 @@ class Bench {
     bool bad = false;  // the packet's checksum was wrong before
     Crossing& mark(std::uint32_t value) { return packet.mark = value, *this; }
     Crossing& checksum_pending() { return packet.checksum_pending = true, *this; }
+    Crossing& segmented_later() { return packet.segmented_later = packet.checksum_pending = true, *this; }
     Crossing& truncated() { return packet.truncated = true, *this; }
     Crossing& bad_checksum() { return bad = true, *this; }
     Sent send(test::Bytes bytes) { return bench.send(*this, std::move(bytes)); }
@@ -230,6 +230,7 @@ class Bench {
   std::uint32_t flows() const { return flows_.size(); }
   Pipeline& pipeline() { return pipeline_; }
   const node::NodeView& node() const { return node_; }
+  void lose_addresses() { node_ = {}; }
 
   EndpointSlots slots{8};
   ScriptedDecider decider{slots};

@@ -187,6 +187,22 @@ TEST_P(Translation, APendingChecksumIsComputedInFullOnTheFirstCrossing) {
   EXPECT_EQ(bench.describe(bench.at(Hook::prerouting).checksum_pending().send(reply)), "endpoint > client");
 }
 
+// A UDP super-packet: no checksum between PREROUTING and POSTROUTING, where it comes back even if it is not masqueraded, to get
+// the pseudo-header's sum that segmentation starts from.
+TEST(SuperPacket, GetsItsPendingChecksumAtPostrouting) {
+  Bench bench(Family::v4, Protocol::udp);
+  bench.decider.next(bench.dnat("endpoint"));
+  const Bytes request = bench.packet("client", "vip").partial_checksum().build();
+  EXPECT_EQ(bench.describe(bench.at(Hook::prerouting).segmented_later().send(request)),
+            "client > endpoint mark=0x1000");
+  const auto out = [&] { return bench.at(Hook::postrouting).segmented_later().bad_checksum(); };
+  const Sent marked = out().mark(kMark).send(bench.packet("client", "endpoint").no_checksum().build());
+  EXPECT_EQ(bench.describe(marked), "client > endpoint");
+  EXPECT_EQ(marked.bytes, bench.packet("client", "endpoint").partial_checksum().build());
+  const Sent reply = out().send(bench.packet("endpoint", "client").partial_checksum().build());
+  EXPECT_EQ(reply.bytes, bench.packet("vip", "client").partial_checksum().build());
+}
+
 TEST_P(Translation, APendingChecksumIsLeftToTheDeviceWhereNothingIsTranslated) {
   const auto request = bench.packet("client", "vip").flags("S").partial_checksum();
   EXPECT_EQ(bench.describe(bench.at(Hook::prerouting).checksum_pending().send(request)), "= accepted_not_a_service");

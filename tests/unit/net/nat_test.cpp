@@ -136,6 +136,26 @@ TEST(Rewrite, FullModeCompletesAPseudoHeaderSum) {
     EXPECT_EQ(to_hex(rewritten(before, wanted, mode)), to_hex(after)) << name;
 }
 
+// What __udp_gso_segment (Linux net/ipv4/udp_offload.c) starts from: the pseudo-header's sum, whatever stood there before.
+TEST(Rewrite, PendingModeLeavesThePseudoHeaderSumOfAUdpSuperPacket) {
+  const auto v4 = [](const char* destination) { return PacketBuilder().v4("10.0.0.1", destination).udp(4242, 53); };
+  const auto v6 = [](const char* destination) { return PacketBuilder().v6("fd00::1", destination).udp(4242, 53); };
+  const auto pending = [](PacketBuilder builder) { return builder.payload("odd").partial_checksum().build(); };
+  const auto complete = [](PacketBuilder builder) { return builder.payload("odd").build(); };
+  const Rewrite to4 = to("10.0.0.1:4242", "10.28.8.5:53"), to6 = to("[fd00::1]:4242", "[fd00::3]:53");
+  for (const Bytes& before : {pending(v4("10.96.0.1")), complete(v4("10.96.0.1"))})
+    EXPECT_EQ(to_hex(rewritten(before, to4, ChecksumMode::pending)), to_hex(pending(v4("10.28.8.5"))));
+  for (const Bytes& before : {pending(v6("fd00::2")), complete(v6("fd00::2"))})
+    EXPECT_EQ(to_hex(rewritten(before, to6, ChecksumMode::pending)), to_hex(pending(v6("fd00::3"))));
+}
+
+TEST(Rewrite, AbsentModeSaysNoChecksum) {
+  const Bytes packet =
+      PacketBuilder().v4("10.0.0.1", "10.96.0.1").udp(4242, 53).payload("odd").partial_checksum().build();
+  const Bytes expected = PacketBuilder().v4("10.0.0.1", "10.28.8.5").udp(4242, 53).payload("odd").no_checksum().build();
+  EXPECT_EQ(to_hex(rewritten(packet, to("10.0.0.1:4242", "10.28.8.5:53"), ChecksumMode::absent)), to_hex(expected));
+}
+
 TEST(Rewrite, AWrongChecksumStaysWrong) {
   for (PacketBuilder builder : {PacketBuilder().v4("10.0.0.1", "10.96.0.1").tcp(4242, 80),
                                 PacketBuilder().v4("10.0.0.1", "10.96.0.1").udp(4242, 80)}) {
