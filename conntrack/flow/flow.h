@@ -13,7 +13,7 @@
 //
 // Lifetime: idle until `deadline`, which every packet moves: last packet + the timeout of the protocol's
 // state. A flow is due when now > deadline. A masqueraded flow in TIME_WAIT waits kPortHold at most: its
-// port is scarce.
+// port is scarce. A connection adopted in the middle counts as half open until its endpoint has answered.
 #pragma once
 
 #include <array>

@@ -63,6 +63,9 @@ class PortPool {
   std::optional<std::uint16_t> oldest_held(const PoolKey& key);
   void release(const PoolKey& key, std::uint16_t port);
 
+  /// An assignable port for a connection that no pool counts: a tuple clash. Not reserved. 0 if none is assignable.
+  std::uint16_t random_port(std::uint64_t random) const noexcept { return next_free({}, random).value_or(0); }
+
   bool may_keep(std::uint16_t port) const noexcept { return keepable_.test(port); }
   bool may_assign(std::uint16_t port) const noexcept { return assignable_[port / 64] >> (port % 64) & 1; }
 

@@ -1,11 +1,16 @@
 #include "conntrack/flow/tcp_state.h"
 
+#include <cstdlib>
+
 namespace limpet::flow {
 
 namespace {
 
 /// Most bytes that a SYN may carry and a SYN|ACK may leave unacknowledged (RFC 7413, section 3).
 constexpr std::uint32_t kMostSynData = 0xffff;
+
+/// More than honest segments stray: the largest receive buffer that Linux gives a socket by itself is 6 MiB (tcp_rmem).
+constexpr std::int64_t kReach = std::int64_t{8} << 20;
 
 Direction other(Direction direction) noexcept {
   return direction == Direction::original ? Direction::reply : Direction::original;
@@ -14,6 +19,10 @@ Direction other(Direction direction) noexcept {
 /// RFC 9293 section 3.4: sequence numbers are compared modulo 2^32.
 bool is_after(std::uint32_t a, std::uint32_t b) noexcept {
   return static_cast<std::int32_t>(a - b) > 0;
+}
+
+bool is_near(std::uint32_t a, std::uint32_t b) noexcept {
+  return std::abs(std::int64_t{static_cast<std::int32_t>(a - b)}) <= kReach;
 }
 
 }  // namespace
@@ -30,6 +39,7 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
     if (believes_reset(packet, direction)) state_ = TcpState::close;
     return;
   }
+  if (!is_plausible(packet, direction)) return;
   see_numbers(packet, direction);
   // A FIN's own acknowledgement completes nothing: a second FIN that is sent again is still to be acknowledged.
   if (flags.syn()) {
@@ -47,6 +57,12 @@ bool TcpTracker::is_foreign(const net::PacketView& packet) const noexcept {
     return side(Direction::original).next - packet.tcp_acknowledgement > kMostSynData;
   }
   return !endpoint_isn_known_ || packet.tcp_sequence != endpoint_isn_;
+}
+
+bool TcpTracker::is_plausible(const net::PacketView& packet, Direction direction) const noexcept {
+  const Direction peer = other(direction);
+  if (acknowledged_.has(peer) && !is_near(packet.tcp_sequence, side(peer).acknowledged)) return false;
+  return !packet.tcp_flags.ack() || !sent_.has(peer) || is_near(packet.tcp_acknowledgement, side(peer).next);
 }
 
 bool TcpTracker::believes_reset(const net::PacketView& packet, Direction direction) const noexcept {

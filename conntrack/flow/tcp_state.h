@@ -9,14 +9,17 @@
 //   any state ── RST at the expected sequence ──▶ close
 //
 // Either side may close first. Retransmissions change nothing. States and names are nf_conntrack's
-// (net/netfilter/nf_conntrack_proto_tcp.c). Windows are not tracked: a packet is never refused for its
-// sequence number, only a RST is not believed, so that a blind attacker cannot close a flow:
+// (net/netfilter/nf_conntrack_proto_tcp.c). Windows are not tracked, and no packet is ever refused for its numbers; but a
+// forged one must not close a flow, or make a later one believed. So:
 //
-//   in syn_sent    the endpoint's RST must acknowledge the client's SYN and what it carries (RFC 9293 sections
-//                  3.10.7.1 and 3.10.7.3); the client's must follow its SYN
-//   later          it must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2), or follow
-//                  what its sender sent last (an abort with data under way, as nf_conntrack takes it);
-//                  where neither is known yet, it is believed
+//   any segment    counts only if its sequence lies within kReach of what the other side has acknowledged, and its
+//                  acknowledgement within kReach of what the other side has sent (as far as these are known): one blind
+//                  guess in 65,536 does
+//   RST, syn_sent  the endpoint's must acknowledge the client's SYN and what it carries (RFC 9293 sections 3.10.7.1 and
+//                  3.10.7.3); the client's must follow its SYN
+//   RST, later     must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2), or follow what
+//                  its sender sent last (an abort with data under way, as nf_conntrack takes it); where neither is known
+//                  yet, it is believed
 //
 // Value type; no clock.
 #pragma once
@@ -84,6 +87,7 @@ class TcpTracker {
 
   Side& side(Direction direction) noexcept { return sides_[static_cast<unsigned>(direction)]; }
   const Side& side(Direction direction) const noexcept { return sides_[static_cast<unsigned>(direction)]; }
+  bool is_plausible(const net::PacketView& packet, Direction direction) const noexcept;
   bool believes_reset(const net::PacketView& packet, Direction direction) const noexcept;
   void see_numbers(const net::PacketView& packet, Direction direction) noexcept;
   void see_syn(const net::PacketView& packet, Direction direction) noexcept;

@@ -113,10 +113,19 @@ TEST(Midstream, IsOnlyOfServices) {
 TEST(Midstream, AnAdoptedConnectionIsEstablished) {
   Bench bench(Family::v4, Protocol::tcp, {.midstream = MidstreamPolicy::pick});
   bench.decider.next(bench.dnat("endpoint"));
-  bench.play({{"PREROUTING client > vip A ack=501", "client > endpoint"}});
+  bench.play({{"PREROUTING client > vip A ack=501", "client > endpoint"},
+              {"POSTROUTING endpoint > client A", "vip > client"}});
   bench.pass(flow::Seconds(432000));  // nf_conntrack_tcp_timeout_established
   bench.play({{"POSTROUTING endpoint > client A", "vip > client"}});
   EXPECT_TRUE(bench.decider.confirmed.empty());
+}
+
+TEST(Midstream, AnAdoptedConnectionThatNobodyAnswersIsNotKept) {
+  Bench bench(Family::v4, Protocol::tcp, {.midstream = MidstreamPolicy::pick});
+  bench.decider.next(bench.dnat("endpoint"));
+  bench.play({{"PREROUTING client > vip A ack=501", "client > endpoint"}});
+  bench.pass(flow::Seconds(121));  // nf_conntrack_tcp_timeout_syn_sent and one
+  bench.play({{"POSTROUTING endpoint > client A", "= accepted_miss"}});
 }
 
 TEST(Midstream, PolicyDoesNotConcernUdpOrSyn) {

@@ -218,7 +218,7 @@ enum class Kind { established, half_open, closing };
 void add(FlowTable& table, std::uint16_t port, Kind kind, int deadline) {
   LockedFlow flow;
   ASSERT_EQ(table.create({Protocol::tcp, {at("10.0.0.1:0").address, port}, at("10.9.9.9:80")}, flow), Create::created);
-  if (kind != Kind::half_open) flow->tcp.adopt();
+  if (kind != Kind::half_open) flow->tcp.adopt(), flow->replied = true;
   if (kind == Kind::closing) {
     net::PacketView reset;
     reset.tcp_flags.bits = 0x04;

@@ -164,6 +164,23 @@ const std::vector<Life> kLives{
          {server, "R", 6002, 0, "ESTABLISHED"},
          {server, "R", 6001, 0, "CLOSE"},
      })},
+    {"a forged segment does not prepare a RST: sequence out of reach",
+     opened({
+         {server, "A", 900'000'000, 1001, "ESTABLISHED"},
+         {server, "R", 900'000'000, 0, "ESTABLISHED"},
+     })},
+    {"a forged segment does not prepare a RST: acknowledgement out of reach",
+     opened({
+         {client, "A", 1001, 900'000'000, "ESTABLISHED"},
+         {server, "R", 900'000'000, 0, "ESTABLISHED"},
+         {server, "A", 5'000'000, 900'000'000, "ESTABLISHED"},
+         {server, "R", 5'000'000, 0, "ESTABLISHED"},
+     })},
+    {"a forged FIN closes nothing", opened({{client, "FA", 900'000'000, 900'000'000, "ESTABLISHED"}})},
+    {"8 MiB under way are within reach", opened({
+                                             {server, "A", 5001 + (8u << 20) - 1, 1001, "ESTABLISHED", 500},
+                                             {server, "R", 5001 + (8u << 20) + 499, 0, "CLOSE"},
+                                         })},
     {"a blind RST in SYN_RECV",
      {{client, "S", 1000, 0, "SYN_SENT"},
       {server, "SA", 5000, 1001, "SYN_RECV"},
@@ -293,6 +310,7 @@ TEST(TcpState, TimeoutsAndStandingByState) {
     Flow flow;
     flow.protocol = net::Protocol::tcp;
     flow.tcp = after(property.steps);
+    flow.replied = property.steps.size() > 1;  // the second segment is the endpoint's
     EXPECT_EQ(to_string(flow.tcp.state()), property.state);
     EXPECT_EQ(flow.tcp.timeout({}).count(), property.seconds);
     EXPECT_EQ(flow.tcp.over(), property.over);
@@ -323,7 +341,7 @@ TEST(TcpState, ConfiguredTimeoutsAreUsed) {
 TEST(Flow, AMasqueradedPortIsHeldForAMinute) {  // design: "held 60 s after both FINs"
   Flow flow;
   flow.protocol = net::Protocol::tcp;
-  flow.masquerade = true;
+  flow.masquerade = flow.replied = true;
   flow.tcp = after(opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}}));
   flow.touch({}, Instant{});
   EXPECT_EQ(flow.deadline, Instant{Seconds{30}}) << "LAST_ACK as any";
@@ -334,6 +352,19 @@ TEST(Flow, AMasqueradedPortIsHeldForAMinute) {  // design: "held 60 s after both
   brief.tcp_time_wait = Seconds{5};
   flow.touch(brief, Instant{});
   EXPECT_EQ(flow.deadline, Instant{Seconds{5}}) << "never longer than configured";
+}
+
+TEST(Flow, AdoptedAndUnansweredIsHalfOpen) {
+  Flow flow;
+  flow.protocol = net::Protocol::tcp;
+  flow.tcp.adopt();
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{120}}) << "as SYN_SENT";
+  EXPECT_TRUE(flow.half_open());
+  flow.replied = true;
+  flow.touch({}, Instant{});
+  EXPECT_EQ(flow.deadline, Instant{Seconds{432000}});
+  EXPECT_FALSE(flow.half_open());
 }
 
 TEST(Flow, UdpLivesLongerWhenAnswered) {
