@@ -40,7 +40,7 @@ enum class Counter : std::uint8_t {
   dropped_rejected,     // refused: no endpoint anywhere
   dropped_no_local,     // a Local policy without a local endpoint
   dropped_flow_table_full,
-  dropped_no_egress,  // to be masqueraded, but no address to do it with
+  dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer
   dropped_no_port,    // to be masqueraded or told apart, but no port to do it with
 };
 inline constexpr std::size_t kCounters = static_cast<std::size_t>(Counter::dropped_no_port) + 1;

@@ -12,10 +12,4 @@ std::string_view to_string(AffinityOutcome outcome) noexcept {
   return names[static_cast<unsigned>(outcome)];
 }
 
-std::string_view to_string(Reason reason) noexcept {
-  constexpr std::string_view names[kReasons] = {"affinity", "picked",    "no_endpoints",
-                                                "no_local", "midstream", "not_a_service"};
-  return names[static_cast<unsigned>(reason)];
-}
-
 }  // namespace limpet::datapath

@@ -48,7 +48,7 @@ enum class AffinityOutcome : std::uint8_t {
   expired,  // known once, too long ago: a fresh choice
   moved,    // known, but its endpoint is no longer selectable: a fresh choice
 };
-/// Why, as a counter's label.
+/// Why.
 enum class Reason : std::uint8_t {
   affinity,       // dnat: the client's remembered endpoint
   picked,         // dnat: a fresh choice
@@ -57,11 +57,9 @@ enum class Reason : std::uint8_t {
   midstream,      // drop: known_clients_only, and the client has no live affinity
   not_a_service,  // none: no service has this destination
 };
-inline constexpr std::size_t kReasons = 6;
 
 std::string_view to_string(Action action) noexcept;
 std::string_view to_string(AffinityOutcome outcome) noexcept;
-std::string_view to_string(Reason reason) noexcept;
 
 struct Decision {
   Action action = Action::none;
@@ -70,7 +68,6 @@ struct Decision {
   bool masquerade = false;           // dnat: hide the client behind the egress address
   EndpointId endpoint_id;            // dnat
   net::AddressPort endpoint;         // dnat
-  net::Address client;               // dnat: whom confirm() is about
   std::uint32_t affinity_scope = 0;  // dnat: 0 if nothing was remembered
 };
 
@@ -83,7 +80,7 @@ class Decider {
 
   virtual Decision decide(const NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) = 0;
-  /// The client has answered the endpoint: what was remembered for it is no longer provisional.
+  /// The client (the connection's source) has answered the endpoint: what was remembered for it is no longer provisional.
   virtual void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint) = 0;
   /// May a UDP flow stay where it is? Not virtual: one load.
   bool still_valid(EndpointId endpoint) const noexcept { return slots_.is(endpoint, EndpointSlots::serving); }

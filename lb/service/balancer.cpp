@@ -34,7 +34,6 @@ Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& cl
   decision.endpoint_id = match.port->id(index);
   decision.endpoint = match.port->address(index);
   decision.masquerade = masquerades(match.masquerade_to(decision.endpoint.address, client));
-  decision.client = client;
   decision.affinity_scope = match.port->affinity_scope();
   return decision;
 }

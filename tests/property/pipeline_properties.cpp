@@ -45,13 +45,12 @@ class SameEndpoint final : public Decider {
  public:
   SameEndpoint(const EndpointSlots& slots, const AddressPort& endpoint, bool masquerade)
       : Decider(slots), endpoint_(endpoint), masquerade_(masquerade) {}
-  Decision decide(const NewConnection& connection, const node::NodeView&, flow::Instant, pick::Rng&) override {
+  Decision decide(const NewConnection&, const node::NodeView&, flow::Instant, pick::Rng&) override {
     return {.action = Action::dnat,
             .reason = Reason::picked,
             .masquerade = masquerade_,
             .endpoint_id = {1, 1},
-            .endpoint = endpoint_,
-            .client = connection.tuple.source.address};
+            .endpoint = endpoint_};
   }
   void confirm(Address, std::uint32_t, EndpointId) override {}
 

@@ -168,6 +168,18 @@ TEST_P(Ports, WithoutAnEgressAddressItIsDropped) {
              {"POSTROUTING client > endpoint S mark=0x1000", "x dropped_no_egress"}});
 }
 
+// Replies to a lost address never arrive: a UDP client is given a new flow, a TCP connection is past help.
+TEST_P(Ports, WhenTheEgressAddressIsLostTheFlowIsNotKeptAlive) {
+  Bench moved(GetParam().family, GetParam().protocol);
+  moved.decider.next(moved.dnat("endpoint", true)).next(moved.dnat("endpoint", false));
+  moved.play({{"PREROUTING client > vip S", "client > endpoint mark=0x1000"},
+              {"POSTROUTING client > endpoint S mark=0x1000", "egress > endpoint"}});
+  moved.lose_addresses();
+  moved.play({{"POSTROUTING client > endpoint S mark=0x1000", "x dropped_no_egress"}});
+  const bool udp = GetParam().protocol == net::Protocol::udp;
+  moved.play({{"PREROUTING client > vip S", udp ? "client > endpoint" : "client > endpoint mark=0x1000"}});
+}
+
 // ---- TIME_WAIT ports are given away, the oldest first
 
 /// From the SYN|ACK to TIME_WAIT, of the client on `port`.

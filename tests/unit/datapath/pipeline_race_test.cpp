@@ -21,14 +21,13 @@ constexpr flow::Instant kNow{flow::Milliseconds(1'000'000)};
 class RestlessDecider final : public Decider {
  public:
   using Decider::Decider;
-  Decision decide(const NewConnection& connection, const node::NodeView&, flow::Instant, pick::Rng&) override {
+  Decision decide(const NewConnection&, const node::NodeView&, flow::Instant, pick::Rng&) override {
     ++decisions;
     const std::uint32_t n = next_.fetch_add(1, std::memory_order_relaxed);
     return {.action = Action::dnat,
             .reason = Reason::picked,
             .endpoint_id = {1 + n % 4, 1},
-            .endpoint = {net::Address::from_v4(0x0a020000 + n), 8080},
-            .client = connection.tuple.source.address};
+            .endpoint = {net::Address::from_v4(0x0a020000 + n), 8080}};
   }
   void confirm(net::Address, std::uint32_t, EndpointId) override {}
   std::atomic<std::size_t> decisions{0};

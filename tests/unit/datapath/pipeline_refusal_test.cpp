@@ -62,6 +62,16 @@ TEST(Refused, MalformedPacketsEachUnderItsOwnCounter) {
   }
 }
 
+// The other fragments of the datagram have no ports and are not diverted: all of it passes, or (a request) none.
+TEST(Refused, FragmentsPassWhereNothingIsBegun) {
+  Bench bench(Family::v4, Protocol::udp);
+  const Bytes first = v4().fragment(0, true).build();
+  for (const Hook hook : {Hook::postrouting, Hook::input}) {
+    EXPECT_EQ(bench.describe(bench.at(hook).send(first)), "= accepted_miss");
+  }
+  EXPECT_EQ(bench.describe(bench.at(Hook::output).send(first)), "x dropped_fragment");
+}
+
 TEST(Refused, OtherTransportsPassWhereNothingIsBegun) {
   Bench bench(Family::v4, Protocol::tcp);
   const Bytes gre = v4().protocol(47).payload("12345678").build();
