@@ -47,4 +47,10 @@ inline constexpr std::size_t kVerdictRoom = 44;
 std::span<const std::byte> build_verdict(const Message& message, const datapath::Verdict& verdict,
                                          std::uint16_t queue) noexcept;
 
+/// The length of a verdict without mark and payload.
+inline constexpr std::size_t kBareVerdict = 32;
+
+/// Make a verdict that build_verdict() built a drop, without mark and payload: kBareVerdict bytes long.
+void turn_into_drop(std::byte* verdict) noexcept;
+
 }  // namespace limpet::queue

@@ -110,6 +110,10 @@ store::Result<QueueSocket> QueueSocket::open(const QueueOptions& options) {
     return Error{ErrorKind::unavailable, std::string("netfilter netlink socket: ") + std::strerror(errno) +
                                              ": does this kernel have CONFIG_NETFILTER_NETLINK?"};
   }
+  // Before the queue opens: with rules in place already, a burst is waiting.
+  queue.size_buffers(options);
+  option(queue.fd_, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+  option(queue.fd_, SOL_NETLINK, NETLINK_CAP_ACK, 1);  // a refused verdict comes back without its payload
   const auto give_up = std::chrono::steady_clock::now() + options.bind_patience;
   int error = bind_queue(queue.fd_, options);
   while ((error == EPERM || error == EBUSY) && std::chrono::steady_clock::now() < give_up && owner_of(options.number)) {
@@ -117,9 +121,6 @@ store::Result<QueueSocket> QueueSocket::open(const QueueOptions& options) {
     error = bind_queue(queue.fd_, options);
   }
   if (error != 0) return explain_bind_error(error, options.number);
-  queue.size_buffers(options);
-  option(queue.fd_, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
-  option(queue.fd_, SOL_NETLINK, NETLINK_CAP_ACK, 1);  // a refused verdict comes back without its payload
   ::setsockopt(queue.fd_, SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout, sizeof kReceiveTimeout);
   return queue;
 }

@@ -1,8 +1,11 @@
 #include "lb/queue/verdict_sender.h"
 
 #include <cerrno>
+#include <cstddef>
 
 #include <sys/socket.h>
+
+#include "lb/queue/message.h"
 
 namespace limpet::queue {
 
@@ -21,10 +24,23 @@ std::uint64_t VerdictSender::flush() noexcept {
     while (count < rest.size() && count < kMostVectors && bytes + rest[count].iov_len <= limit_) {
       bytes += rest[count++].iov_len;
     }
-    if (!send(rest.first(count))) lost += count;
+    if (!send(rest.first(count))) lost += send_each(rest.first(count));
     rest = rest.subspan(count);
   }
   pending_.clear();
+  return lost;
+}
+
+std::uint64_t VerdictSender::send_each(std::span<iovec> vectors) const noexcept {
+  std::uint64_t lost = 0;
+  for (iovec& vector : vectors) {
+    if (send({&vector, 1})) continue;
+    ++lost;
+    if (vector.iov_len <= kBareVerdict) continue;
+    turn_into_drop(static_cast<std::byte*>(vector.iov_base));
+    vector.iov_len = kBareVerdict;
+    send({&vector, 1});
+  }
   return lost;
 }
 
@@ -34,7 +50,7 @@ bool VerdictSender::send(std::span<iovec> vectors) const noexcept {
   header.msg_iovlen = vectors.size();
   for (;;) {
     if (::sendmsg(fd_, &header, 0) >= 0) return true;
-    if (errno != EINTR && errno != EAGAIN) return false;
+    if (errno != EINTR) return false;
   }
 }
 

@@ -27,11 +27,14 @@ class VerdictSender {
   void add(std::span<const std::byte> verdict) {
     pending_.push_back({const_cast<std::byte*>(verdict.data()), verdict.size()});  // sendmsg does not write
   }
-  /// Sends all that was added. Returns how many verdicts the socket would not take.
+  /// Sends all that was added. What the socket will not take together is sent one by one, and a verdict that it will not take
+  /// even so (no memory for its payload) as a drop without payload: else the kernel would hold its packet for ever. Returns
+  /// how many of those there were.
   std::uint64_t flush() noexcept;
 
  private:
   bool send(std::span<iovec> vectors) const noexcept;
+  std::uint64_t send_each(std::span<iovec> vectors) const noexcept;
 
   int fd_;
   std::size_t limit_;

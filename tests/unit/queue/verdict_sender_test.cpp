@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lb/queue/message.h"
+
 namespace limpet::queue {
 namespace {
 
@@ -73,6 +75,27 @@ TEST_F(Sender, CountsWhatTheSocketDoesNotTake) {
   for (int i = 0; i < 5; ++i) sender.add(bytes(verdict));
   EXPECT_EQ(sender.flush(), 5u);
   EXPECT_EQ(sender.flush(), 0u);
+}
+
+// A sequenced-packet socket takes no datagram beyond its send buffer: EMSGSIZE, as netlink answers.
+TEST_F(Sender, WhatIsTooLargeBecomesADropAndTheOthersGo) {
+  const int small = 4096;
+  ASSERT_EQ(::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+  datapath::Verdict accept{.accept = true, .rewritten = true};
+  std::vector<std::byte> room(kVerdictRoom + 20000), spare(kVerdictRoom + 100);
+  Message large, normal;
+  large.id = 7, large.packet.bytes = std::span(room).subspan(kVerdictRoom);
+  normal.id = 8, normal.packet.bytes = std::span(spare).subspan(kVerdictRoom, 97);
+  VerdictSender sender(ends[0], std::size_t{1} << 20, 8);
+  sender.add(build_verdict(large, accept, 0));
+  sender.add(build_verdict(normal, accept, 0));
+  EXPECT_EQ(sender.flush(), 1u);
+  const std::vector<std::string> all = received();
+  ASSERT_EQ(all.size(), 2u);
+  ASSERT_EQ(all[0].size(), 32u) << "nlmsghdr 16, nfgenmsg 4, attribute 4 + 8";
+  EXPECT_EQ(all[0].substr(24, 8), std::string("\0\0\0\0\0\0\0\7", 8)) << "NF_DROP 0, id 7";
+  EXPECT_EQ(all[0][0], 32) << "nlmsg_len";
+  EXPECT_EQ(all[1].size(), 36u + 100u);
 }
 
 }  // namespace
