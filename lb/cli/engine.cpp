@@ -57,12 +57,6 @@ store::Error too_large(const service::Config& config, std::uint64_t needed) {
               std::to_string(machine_memory() >> 20) + " MiB in all): lower tables.flows or tables.affinity"};
 }
 
-datapath::PipelineOptions pipeline_options(const service::Config& config) {
-  constexpr datapath::MidstreamPolicy policies[] = {datapath::MidstreamPolicy::affinity,
-                                                    datapath::MidstreamPolicy::pick, datapath::MidstreamPolicy::drop};
-  return {.mark_mask = config.mark_mask, .midstream = policies[static_cast<unsigned>(config.midstream)]};
-}
-
 }  // namespace
 
 Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints)
@@ -91,8 +85,9 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   if (!snapshot) return snapshot.error();
   engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
-  engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
-                                                           engine->ports_);
+  engine->pipeline_ =
+      std::make_unique<datapath::Pipeline>(datapath::PipelineOptions{config.mark_mask, config.midstream},
+                                           *engine->balancer_, engine->flows_, engine->ports_);
   return engine;
 }
 

@@ -12,6 +12,7 @@
 #include "conntrack/flow/instant.h"
 #include "conntrack/flow/timeouts.h"
 #include "conntrack/net/address.h"
+#include "lb/datapath/pipeline.h"
 #include "lb/service/service.h"
 
 namespace limpet::service {
@@ -43,8 +44,8 @@ struct NodeConfig {
   bool localhost_node_ports = false;
 };
 
-enum class RuleBackend { automatic, iptables, iptables_nft, iptables_legacy, nft };
-enum class Midstream { affinity, pick, drop };
+enum class RuleBackend { automatic, iptables /* either variant */, iptables_nft, iptables_legacy, nft };
+using Midstream = datapath::MidstreamPolicy;
 enum class RejectWith { icmp, tcp_reset };
 enum class OnDeath { hold, bypass };
 enum class OnStop { keep, remove };

@@ -190,9 +190,9 @@ TEST_P(Translation, APendingChecksumIsComputedInFullOnTheFirstCrossing) {
 // A UDP super-packet: no checksum between PREROUTING and POSTROUTING, where it comes back even if it is not masqueraded, to get
 // the pseudo-header's sum that segmentation starts from.
 TEST(SuperPacket, GetsItsPendingChecksumAtPostrouting) {
-  Bench bench(Family::v4, Protocol::udp);
+  Bench bench(net::Family::v4, net::Protocol::udp);
   bench.decider.next(bench.dnat("endpoint"));
-  const Bytes request = bench.packet("client", "vip").partial_checksum().build();
+  const test::Bytes request = bench.packet("client", "vip").partial_checksum().build();
   EXPECT_EQ(bench.describe(bench.at(Hook::prerouting).segmented_later().send(request)),
             "client > endpoint mark=0x1000");
   const auto out = [&] { return bench.at(Hook::postrouting).segmented_later().bad_checksum(); };
