@@ -42,6 +42,7 @@
 #include <vector>
 
 #include <tbb/concurrent_hash_map.h>
+#include <tbb/tbb_allocator.h>
 
 #include "conntrack/flow/endpoint_id.h"
 #include "conntrack/flow/instant.h"
@@ -133,7 +134,8 @@ class AffinityTable {
     std::size_t hash(const Key& k) const noexcept;
     bool equal(const Key& a, const Key& b) const noexcept { return a == b; }
   };
-  using Map = tbb::concurrent_hash_map<Key, Entry, KeyHash, store::HugePageAllocator<std::pair<const Key, Entry>>>;
+  using Node = std::pair<const Key, Entry>;
+  using Map = tbb::concurrent_hash_map<Key, Entry, KeyHash, store::HugePageAllocator<Node, tbb::tbb_allocator<Node>>>;
   static constexpr std::size_t kScan = 8;
   /// In the order in which they are given up.
   enum class Standing : std::uint8_t { expired, provisional, confirmed };
