@@ -168,7 +168,7 @@ Flow* FlowTable::take() noexcept {
   flow->endpoint = {};
   flow->endpoint_id = {};
   flow->affinity_scope = 0;
-  flow->masquerade = flow->confirmed = flow->replied = false;
+  flow->masquerade = flow->confirmed = flow->replied = flow->shared = false;
   flow->tcp = {};
   return flow;
 }

@@ -39,6 +39,7 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
     if (believes_reset(packet, direction)) state_ = TcpState::close;
     return;
   }
+  if (begins_anew(packet, direction)) *this = {};
   if (!is_plausible(packet, direction)) return;
   see_numbers(packet, direction);
   // A FIN's own acknowledgement completes nothing: a second FIN that is sent again is still to be acknowledged.
@@ -49,6 +50,12 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
   } else if (flags.ack()) {
     see_ack(direction);
   }
+}
+
+bool TcpTracker::begins_anew(const net::PacketView& packet, Direction direction) const noexcept {
+  if (direction != Direction::original || !packet.tcp_flags.syn() || packet.tcp_flags.ack()) return false;
+  return state_ <= TcpState::syn_recv && sent_.has(direction) &&
+         side(direction).next - (packet.tcp_sequence + 1) > kMostSynData;
 }
 
 bool TcpTracker::is_foreign(const net::PacketView& packet) const noexcept {

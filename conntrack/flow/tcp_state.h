@@ -63,6 +63,8 @@ class TcpTracker {
   bool proves_client(const net::PacketView& packet) const noexcept {
     return endpoint_isn_known_ && packet.tcp_flags.ack() && packet.tcp_acknowledgement == endpoint_isn_ + 1;
   }
+  /// Do its numbers lie within reach of this connection's, as far as those are known?
+  bool is_plausible(const net::PacketView& packet, Direction direction) const noexcept;
   /// A SYN|ACK of the endpoint that answers no SYN of this flow: another connection uses the same pair directly.
   bool is_foreign(const net::PacketView& packet) const noexcept;
   Seconds timeout(const Timeouts& timeouts) const noexcept;
@@ -87,7 +89,8 @@ class TcpTracker {
 
   Side& side(Direction direction) noexcept { return sides_[static_cast<unsigned>(direction)]; }
   const Side& side(Direction direction) const noexcept { return sides_[static_cast<unsigned>(direction)]; }
-  bool is_plausible(const net::PacketView& packet, Direction direction) const noexcept;
+  /// A SYN that is no retransmission, where none has led to a connection yet: the client tries again on the same port.
+  bool begins_anew(const net::PacketView& packet, Direction direction) const noexcept;
   bool believes_reset(const net::PacketView& packet, Direction direction) const noexcept;
   void see_numbers(const net::PacketView& packet, Direction direction) noexcept;
   void see_syn(const net::PacketView& packet, Direction direction) noexcept;

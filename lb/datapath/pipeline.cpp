@@ -142,7 +142,7 @@ Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
     if (flow->masquerade && source == flow->client_near && (marked || source != flow->endpoint)) {
       return masquerade(std::move(flow), crossing);
     }
-    if (source == flow->endpoint) return reply(*flow, crossing);
+    if (source == flow->endpoint) return reply(std::move(flow), crossing);
     if (marked && is_udp_super_packet(crossing.packet, crossing.view)) {  // the addresses stand already
       return rewrite(crossing, flow->client_near, flow->endpoint, false);
     }
@@ -157,14 +157,31 @@ Verdict Pipeline::request(Flow& flow, Crossing& crossing) {
   return rewrite(crossing, flow.client_near, flow.endpoint, again);
 }
 
-Verdict Pipeline::reply(Flow& flow, Crossing& crossing) {
-  if (flow.is_tcp() && flow.tcp.is_foreign(crossing.view)) return crossing.accept(Counter::foreign_syn_ack);
-  const bool waiting = flow.is_tcp() && flow.tcp.state() == flow::TcpState::syn_sent;
-  track(flow, Direction::reply, crossing);
-  if (waiting && flow.tcp.state() == flow::TcpState::close) {
-    crossing.worker.load.on(FlowEvent::refused, flow.endpoint_id);
+Verdict Pipeline::reply(LockedFlow flow, Crossing& crossing) {
+  if (const std::optional<Verdict> verdict = leave_to_direct(flow, crossing)) return *verdict;
+  const bool waiting = flow->is_tcp() && flow->tcp.state() == flow::TcpState::syn_sent;
+  track(*flow, Direction::reply, crossing);
+  if (waiting && flow->tcp.state() == flow::TcpState::close) {
+    crossing.worker.load.on(FlowEvent::refused, flow->endpoint_id);
   }
-  return rewrite(crossing, flow.service, flow.client, false);
+  return rewrite(crossing, flow->service, flow->client, false);
+}
+
+/// A client may use one port towards an endpoint directly and through a service. The direct connection's own SYN is not
+/// diverted, but the answer to it shows that it is there; from then on sequence numbers tell the two apart, and a flow
+/// that is over makes way.
+std::optional<Verdict> Pipeline::leave_to_direct(LockedFlow& flow, Crossing& crossing) {
+  if (!flow->is_tcp()) return std::nullopt;
+  if (!flow->tcp.is_foreign(crossing.view)) {
+    if (!flow->shared || flow->tcp.is_plausible(crossing.view, Direction::reply)) return std::nullopt;
+    return crossing.accept(Counter::accepted_direct);
+  }
+  flow->shared = true;
+  if (flow->tcp.over()) {
+    retire(*flow, crossing.now, crossing.worker);
+    flows_.remove(std::move(flow));
+  }
+  return crossing.accept(Counter::foreign_syn_ack);
 }
 
 Verdict Pipeline::masquerade(LockedFlow flow, Crossing& crossing) {

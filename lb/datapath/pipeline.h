@@ -109,7 +109,8 @@ class Pipeline {
   bool outlived(const flow::Flow& flow, flow::KeyRole role, const Crossing& crossing) const noexcept;
   Verdict translate(flow::LockedFlow flow, Crossing& crossing);
   Verdict request(flow::Flow& flow, Crossing& crossing);
-  Verdict reply(flow::Flow& flow, Crossing& crossing);
+  Verdict reply(flow::LockedFlow flow, Crossing& crossing);
+  std::optional<Verdict> leave_to_direct(flow::LockedFlow& flow, Crossing& crossing);
   Verdict masquerade(flow::LockedFlow flow, Crossing& crossing);
   Verdict rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
                   bool mark) const noexcept;

@@ -265,5 +265,31 @@ TEST_P(Withdrawn, ATcpConnectionGoesOn) {
   tcp.play({{"PREROUTING client > vip A", "client > endpoint"}});
 }
 
+// The direct connection's SYN goes by undiverted; everything that the endpoint sends does come here.
+TEST(Direct, ConnectionOnAPairThatAFlowHasLeftPassesAsAWhole) {
+  Bench bench(Family::v4, Protocol::tcp);
+  bench.decider.next(bench.dnat("endpoint"));
+  bench.play({{"PREROUTING client > vip S seq=100", "client > endpoint"},
+              {"POSTROUTING endpoint > client SA seq=500 ack=101", "vip > client"},
+              {"PREROUTING client > vip FA seq=101 ack=501", "client > endpoint"},
+              {"POSTROUTING endpoint > client FA seq=501 ack=102", "vip > client"},
+              {"PREROUTING client > vip A seq=102 ack=502", "client > endpoint"},
+              {"POSTROUTING endpoint > client SA seq=900000000 ack=300", "= foreign_syn_ack"},
+              {"POSTROUTING endpoint > client A seq=900000001 ack=310", "= accepted_miss"}});
+}
+
+TEST(Direct, ConnectionBesideALiveFlowIsToldApartByItsNumbers) {
+  Bench bench(Family::v4, Protocol::tcp);
+  bench.decider.next(bench.dnat("endpoint"));
+  bench.play({{"PREROUTING client > vip S seq=100", "client > endpoint"},
+              {"POSTROUTING endpoint > client SA seq=500 ack=101", "vip > client"},
+              {"PREROUTING client > vip A seq=101 ack=501", "client > endpoint"},
+              {"POSTROUTING endpoint > client SA seq=900000000 ack=700000000", "= foreign_syn_ack"},
+              {"POSTROUTING endpoint > client A seq=900000001 ack=700000009", "= accepted_direct"},
+              {"POSTROUTING endpoint > client A seq=501 ack=111", "vip > client"},
+              {"POSTROUTING endpoint > client R seq=900000001", "= accepted_direct"},
+              {"POSTROUTING endpoint > client A seq=501 ack=121", "vip > client"}});
+}
+
 }  // namespace
 }  // namespace limpet::datapath
