@@ -8,7 +8,6 @@ sigma = sqrt(N (1/k) (1 - 1/k)). A correct program leaves a bound of 5 sigma onc
 
 import collections
 import math
-import unittest
 
 import lab
 import programs
@@ -21,17 +20,7 @@ def build(network):
     network.serve_http()
 
 
-class Affinity(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.limpet.stop() == 0, cls.limpet.text()
-
+class Affinity(lab.WithLimpet):
     def visit(self, address, port, prefix, **how):
         answers = self.net.clients.visit(lab.at(address, port), prefix, **how)
         self.assertEqual(programs.failures(answers), [])

@@ -1,8 +1,6 @@
 #!/usr/bin/python3
 """DNS over UDP: dig in the client, unbound in the pods."""
 
-import unittest
-
 import lab
 
 
@@ -11,17 +9,7 @@ def build(network):
     network.local_clients()
 
 
-class Dns(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.limpet.stop() == 0, cls.limpet.text()
-
+class Dns(lab.WithLimpet):
     def dig(self, host, *words):
         done = host.run("dig", f"@{self.plan.vip}", "+short", "+tries=1", "+time=3", *words)
         return [line.strip('"') for line in done.stdout.splitlines()]

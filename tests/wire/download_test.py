@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import threading
-import unittest
 
 import lab
 import programs
@@ -42,17 +41,7 @@ def build(network):
                 file.write(block)
 
 
-class Download(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.limpet.stop() == 0, cls.limpet.text()
-
+class Download(lab.WithLimpet):
     def digest(self, host, url):
         script = 'curl -sS -g --noproxy "*" --max-time 60 "$1" | md5sum'
         return host.run("bash", "-o", "pipefail", "-c", script, "-", url, timeout=90).stdout.split()[0]

@@ -11,7 +11,6 @@ import ipaddress
 import random
 import socket
 import struct
-import unittest
 
 import lab
 import netns
@@ -54,18 +53,16 @@ def options_chain(count, last_protocol, payload):
     return chain + payload
 
 
-class Drops(unittest.TestCase):
+class Drops(lab.WithLimpet):
     @classmethod
     def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
+        super().setUpClass()
         cls.raw = cls.net.client.socket(cls.net.socket_family, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
     @classmethod
     def tearDownClass(cls):
         cls.raw.close()
-        assert cls.limpet.stop() == 0, cls.limpet.text()
+        super().tearDownClass()
 
     def send(self, target, protocol, payload, source=None):
         self.raw.sendto(ip(source or self.plan.client, target, protocol, payload), (target, 0))

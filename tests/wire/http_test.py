@@ -6,7 +6,6 @@ if the reply's source was restored, and the address that the pod saw shows wheth
 """
 
 import collections
-import unittest
 
 import lab
 
@@ -24,18 +23,12 @@ def ask_in_vain(host, address):
     return done.returncode
 
 
-class Http(unittest.TestCase):
+class Http(lab.WithLimpet):
     @classmethod
     def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.in_vain = ask_in_vain(cls.net.client, cls.plan.vip)
+        cls.in_vain = ask_in_vain(lab.current.client, lab.current.addresses.vip)
         assert cls.in_vain in (CURL_NO_CONNECTION, CURL_TIMED_OUT), cls.in_vain
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.limpet.stop() == 0, cls.limpet.text()
+        super().setUpClass()
 
     def ask(self, host, address, port=80, *options):
         pod, seen = host.http_get(lab.url(address, port), *options).split()

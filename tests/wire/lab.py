@@ -251,6 +251,20 @@ def main(build):
     sys.exit(0)
 
 
+class WithLimpet(unittest.TestCase):
+    """Tests beside one limpet, which is started before the first and must end well after the last."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.net = current
+        cls.plan = cls.net.addresses
+        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        assert cls.limpet.stop() == 0, cls.limpet.text()
+
+
 def _command_line():
     parser = argparse.ArgumentParser()
     parser.add_argument("--limpet", required=True)

@@ -6,7 +6,6 @@ links' own segmentation on, and off, where the kernel cuts the packet up in soft
 """
 
 import socket
-import unittest
 
 import lab
 
@@ -19,11 +18,10 @@ def build(network):
     pass
 
 
-class UdpGso(unittest.TestCase):
+class UdpGso(lab.WithLimpet):
     @classmethod
     def setUpClass(cls):
-        cls.net = lab.current
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
+        super().setUpClass()
         cls.server = cls.net.sink(socket.SOCK_DGRAM)
         cls.client = cls.net.client.socket(cls.net.socket_family, socket.SOCK_DGRAM)
         cls.client.settimeout(5)
@@ -34,17 +32,17 @@ class UdpGso(unittest.TestCase):
     def tearDownClass(cls):
         cls.server.close()
         cls.client.close()
-        assert cls.limpet.stop() == 0, cls.limpet.text()
+        super().tearDownClass()
 
     def check_both_ways(self):
         before = self.limpet.counter("rewritten")
-        self.client.sendto(PAYLOAD, (self.net.addresses.sink, 9))
+        self.client.sendto(PAYLOAD, (self.plan.sink, 9))
         arrived = [self.server.recvfrom(65535) for _ in range(5)]
         self.assertEqual(b"".join(sorted(data for data, _ in arrived)), PAYLOAD)
         self.server.sendto(PAYLOAD, arrived[0][1])
         answers = [self.client.recvfrom(65535) for _ in range(5)]
         self.assertEqual(b"".join(sorted(data for data, _ in answers)), PAYLOAD)
-        self.assertEqual({source[0] for _, source in answers}, {self.net.addresses.sink})
+        self.assertEqual({source[0] for _, source in answers}, {self.plan.sink})
         # One packet a direction, each rewritten at two hooks (the client is masqueraded): not five.
         self.assertEqual(self.limpet.counter("rewritten") - before, 4)
 

@@ -62,17 +62,7 @@ class Settings(unittest.TestCase):
             self.assertEqual(before[name], after[name], name)
 
 
-class Traffic(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.net = lab.current
-        cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
-
-    @classmethod
-    def tearDownClass(cls):
-        assert cls.limpet.stop() == 0, cls.limpet.text()
-
+class Traffic(lab.WithLimpet):
     def iptables(self, host, *words):
         return host.run("ip6tables" if self.net.family == "v6" else "iptables", "-w", *words)
 
