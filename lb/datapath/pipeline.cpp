@@ -104,8 +104,7 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
     if (LockedFlow flow = flows_.find(crossing.view.tuple)) {
       if (!outlived(*flow, flow.role(), crossing)) return translate(std::move(flow), crossing);
       if (flow->deadline < now) worker.counters.add(Counter::expired_flows);
-      retire(*flow, now, worker);
-      flows_.remove(std::move(flow));
+      end(std::move(flow), crossing);
     }
     if (!rewrites_destination(packet.hook)) return crossing.accept(Counter::accepted_miss);
     if (const std::optional<Verdict> verdict = begin(crossing)) return *verdict;
@@ -177,20 +176,14 @@ std::optional<Verdict> Pipeline::leave_to_direct(LockedFlow& flow, Crossing& cro
     return crossing.accept(Counter::accepted_direct);
   }
   flow->shared = true;
-  if (flow->tcp.over()) {
-    retire(*flow, crossing.now, crossing.worker);
-    flows_.remove(std::move(flow));
-  }
+  if (flow->tcp.over()) end(std::move(flow), crossing);
   return crossing.accept(Counter::foreign_syn_ack);
 }
 
 Verdict Pipeline::masquerade(LockedFlow flow, Crossing& crossing) {
   if (flow->egress.port != 0 && !crossing.node.is_local(flow->egress.address)) {
     // The address has left the node, and replies to it with it. A UDP client's next packet begins a new flow.
-    if (!flow->is_tcp()) {
-      retire(*flow, crossing.now, crossing.worker);
-      flows_.remove(std::move(flow));
-    }
+    if (!flow->is_tcp()) end(std::move(flow), crossing);
     return crossing.drop(Counter::dropped_no_egress);
   }
   if (flow->egress.port == 0) {
@@ -333,8 +326,7 @@ bool Pipeline::reclaim_port(LockedFlow& flow, const flow::PoolKey& pool, Crossin
   flow.unlock();  // never two records at once
   LockedFlow old = flows_.find({pool.protocol, {pool.egress, *port}, pool.endpoint});
   if (old && old.role() == KeyRole::inner && old->tcp.over()) {
-    retire(*old, crossing.now, crossing.worker);
-    flows_.remove(std::move(old));
+    end(std::move(old), crossing);
     crossing.worker.counters.add(Counter::ports_reclaimed);
   }
   old.unlock();
@@ -369,6 +361,11 @@ void Pipeline::retire(const Flow& flow, flow::Instant now, WorkerContext& worker
   if (!flow.replied && flow.deadline < now) worker.load.on(FlowEvent::timed_out, flow.endpoint_id);
   worker.load.on(FlowEvent::closed, flow.endpoint_id);
   if (flow.egress.port != 0) ports_.release(pool_of(flow, flow.egress.address), flow.egress.port);
+}
+
+void Pipeline::end(LockedFlow flow, Crossing& crossing) noexcept {
+  retire(*flow, crossing.now, crossing.worker);
+  flows_.remove(std::move(flow));
 }
 
 }  // namespace limpet::datapath

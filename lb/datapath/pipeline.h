@@ -130,6 +130,7 @@ class Pipeline {
   void track(flow::Flow& flow, flow::Direction direction, Crossing& crossing);
   void confirm(flow::Flow& flow, Crossing& crossing);
   void retire(const flow::Flow& flow, flow::Instant now, WorkerContext& worker) noexcept;
+  void end(flow::LockedFlow flow, Crossing& crossing) noexcept;  // retire and remove
 
   PipelineOptions options_;
   Decider& decider_;
