@@ -4,7 +4,6 @@ namespace limpet::net {
 
 namespace {
 
-constexpr std::size_t kIpv4ChecksumOffset = 10;
 constexpr std::size_t kTcpChecksumOffset = 16;
 constexpr std::size_t kUdpChecksumOffset = 6;
 

@@ -74,6 +74,9 @@ std::uint16_t full_l4_checksum(const PacketView& packet) noexcept;
 /// pseudo-header alone, not inverted (Linux CHECKSUM_PARTIAL).
 std::uint16_t pending_udp_checksum(const PacketView& packet) noexcept;
 
+/// Of the checksum field in an IPv4 header.
+inline constexpr std::size_t kIpv4ChecksumOffset = 10;
+
 /// Offset of the checksum field from the start of the packet.
 std::size_t l4_checksum_offset(const PacketView& packet) noexcept;
 

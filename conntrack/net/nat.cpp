@@ -7,8 +7,6 @@ namespace limpet::net {
 
 namespace {
 
-constexpr std::size_t kIpv4ChecksumOffset = 10;
-
 struct AddressOffsets {
   std::size_t source, destination;
 };

@@ -19,8 +19,7 @@ int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err)
   const service::LoadedConfig loaded = service::load_config(options.config);
   for (const service::Diagnostic& diagnostic : loaded.diagnostics) err << to_string(diagnostic) << '\n';
   if (!loaded.config) return kExitConfiguration;
-  std::size_t endpoints = 0;
-  for (const service::Service& service : loaded.config->services) endpoints += service.endpoints.size();
+  const std::uint32_t endpoints = service::count_endpoints(loaded.config->services);
   out << options.config << ": ok, " << counted(loaded.config->services.size(), "service") << ", "
       << counted(endpoints, "endpoint") << '\n';
   return kExitOk;
