@@ -129,7 +129,7 @@ std::string_view to_string(ParseError error) noexcept {
   return kNames[static_cast<std::size_t>(error)];
 }
 
-ParseError parse(std::span<std::byte> bytes, PacketView& view) noexcept {
+ParseError parse(std::span<std::byte> bytes, PacketView& view, Extent) noexcept {
   if (bytes.empty()) return ParseError::truncated;
   const unsigned version = load8(bytes.data()) >> 4;
   if (version != 4 && version != 6) return ParseError::bad_version;

@@ -2,15 +2,15 @@
 //
 //   parse(bytes, view)   validates the headers once; afterwards every offset in the view lies inside the bytes
 //
-//   bytes  [ IP header (+ options / extension headers) | TCP or UDP header | payload ]
+//   bytes  [ IP header (+ options / extension headers) | TCP, UDP, UDP-Lite or SCTP header | payload ]
 //                                                      ^ l4_offset
 //
-// IPv4 (RFC 791) with options, IPv6 (RFC 8200) with at most kMaxExtensionHeaders extension headers; TCP (RFC 9293)
-// and UDP (RFC 768). Other transports parse as unsupported_protocol. A fragment of a larger datagram (offset > 0 or
-// more fragments to come) is refused: the kernel defragments before raw PREROUTING wherever it can, and half of a
-// datagram must never be translated alone. An atomic fragment (IPv6, offset 0 and none to come: RFC 6946) is whole and
-// is read. A routing header with segments left is refused too: the checksum then covers a destination that is not in
-// the IPv6 header.
+// IPv4 (RFC 791) with options, IPv6 (RFC 8200) with at most kMaxExtensionHeaders extension headers; TCP (RFC 9293),
+// UDP (RFC 768), UDP-Lite (RFC 3828) and SCTP (RFC 9260). Other transports parse as unsupported_protocol: ICMP has a
+// view of its own (icmp.h), and so has a fragment of a larger datagram (fragment.h), which is refused here: the kernel
+// defragments before raw PREROUTING wherever it can. An atomic fragment (IPv6, offset 0 and none to come: RFC 6946) is
+// whole and is read. A routing header with segments left is refused too: the checksum then covers a destination that is
+// not in the IPv6 header.
 //
 // Lengths: a UDP length below that of the IP payload is legal, what lies beyond it is not part of the datagram. In GSO
 // and GRO super-packets Linux states the length of the whole (udp_send_skb, udp_gro_complete), so they need no
@@ -34,7 +34,7 @@ enum class ParseError : std::uint8_t {
   bad_header_length,     // IPv4 IHL < 5, TCP data offset < 5, UDP length < 8
   fragment,              // part of a larger datagram
   extension_chain,       // IPv6 extension headers: more than kMaxExtensionHeaders, or a source route not yet travelled
-  unsupported_protocol,  // neither TCP nor UDP
+  unsupported_protocol,  // none of TCP, UDP, UDP-Lite, SCTP
 };
 inline constexpr std::size_t kParseErrors = 7;
 /// Snake-case name, as exported in counters: "truncated", …
@@ -50,6 +50,26 @@ struct TcpFlags {
   bool ack() const noexcept { return bits & 0x10; }
 };
 
+/// Which chunk types (RFC 9260 section 3.2, those below 16) an SCTP packet carries, as far as its chunks can be walked.
+struct SctpChunks {
+  std::uint16_t bits = 0;  // 1 << type
+  bool has(unsigned type) const noexcept { return bits >> type & 1; }
+  bool init() const noexcept { return has(1); }
+  bool init_ack() const noexcept { return has(2); }
+  bool abort() const noexcept { return has(6); }
+  bool shutdown() const noexcept { return has(7); }
+  bool shutdown_ack() const noexcept { return has(8); }
+  bool cookie_echo() const noexcept { return has(10); }
+  bool cookie_ack() const noexcept { return has(11); }
+  bool shutdown_complete() const noexcept { return has(14); }
+};
+
+/// How much of the packet must be there.
+enum class Extent : std::uint8_t {
+  whole,    // as many bytes as the IP header states
+  headers,  // the headers: the rest was cut off (NFQA_CAP_LEN), or the stated length is 0 (BIG TCP)
+};
+
 struct PacketView {
   std::span<std::byte> bytes;  // the packet, IP header first, exactly as long as the IP header says
   std::size_t l4_offset = 0;   // of the transport header
@@ -59,12 +79,21 @@ struct PacketView {
   std::uint32_t tcp_sequence = 0;
   std::uint32_t tcp_acknowledgement = 0;
   std::uint32_t tcp_payload = 0;  // bytes after the TCP header
+  SctpChunks sctp_chunks;         // SCTP only; the rest too
+  std::uint32_t sctp_tag = 0;     // verification tag
 
   Family family() const noexcept { return tuple.source.address.family(); }
   bool is_tcp() const noexcept { return tuple.protocol == Protocol::tcp; }
 };
 
-/// Fills `view` on ParseError::none; otherwise leaves it unspecified.
-ParseError parse(std::span<std::byte> bytes, PacketView& view) noexcept;
+/// Does this packet open a connection? TCP: a SYN without ACK; SCTP: an INIT; UDP and UDP-Lite: any may.
+inline bool opens_connection(const PacketView& packet) noexcept {
+  if (packet.is_tcp()) return packet.tcp_flags.syn() && !packet.tcp_flags.ack();
+  return packet.tuple.protocol != Protocol::sctp || packet.sctp_chunks.init();
+}
+
+/// Fills `view` on ParseError::none; on unsupported_protocol all but ports and transport fields; otherwise leaves it
+/// unspecified.
+ParseError parse(std::span<std::byte> bytes, PacketView& view, Extent extent = Extent::whole) noexcept;
 
 }  // namespace limpet::net

@@ -29,16 +29,22 @@ enum class Counter : std::uint8_t {
   foreign_syn_ack,         // SYN|ACK on a flow that waits for none: left alone
   ports_reclaimed,         // a TIME_WAIT port given to a new connection, for want of free ones
   tuple_clashes,           // resolved by another source port
+  direct_flows,            // begun to an endpoint without a service (divert.direct)
+  icmp_errors,             // ICMP errors about a flow, translated with it
+  echo_requests,           // to a service's address, answered in its place
+  fragments,               // later fragments translated like their first
+  fragments_forgotten,     // datagrams whose first fragment was forgotten early, because the table was full
   dropped_too_short,       // malformed, each by its net::ParseError: shorter than its headers or stated length
   dropped_bad_version,
   dropped_bad_header_length,
   dropped_extension_chain,
   dropped_fragment,
-  dropped_unsupported,  // a transport protocol that cannot be translated
-  dropped_truncated,    // to be translated, but not here as a whole
-  dropped_midstream,    // TCP without SYN, of no flow, and no affinity to follow
-  dropped_rejected,     // refused: no endpoint anywhere
-  dropped_no_local,     // a Local policy without a local endpoint
+  dropped_unsupported,    // a transport protocol that cannot be translated
+  dropped_truncated,      // to be translated, but not here as a whole
+  dropped_zero_checksum,  // UDP over IPv6 without a checksum, to be translated
+  dropped_midstream,      // TCP without SYN, of no flow, and no affinity to follow
+  dropped_rejected,       // refused: no endpoint anywhere
+  dropped_no_local,       // a Local policy without a local endpoint
   dropped_flow_table_full,
   dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer
   dropped_no_port,    // to be masqueraded or told apart, but no port to do it with

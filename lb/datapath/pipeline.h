@@ -31,10 +31,12 @@
 #include "conntrack/flow/port_pool.h"
 #include "conntrack/net/nat.h"
 #include "conntrack/net/packet.h"
+#include "conntrack/net/reply.h"
 #include "lb/datapath/counters.h"
 #include "lb/datapath/decider.h"
 #include "lb/datapath/endpoint_load.h"
 #include "lb/datapath/hook.h"
+#include "lb/datapath/observer.h"
 #include "lb/node/node_view.h"
 #include "lb/pick/rng.h"
 
@@ -57,6 +59,7 @@ struct Verdict {
   bool rewritten = false;  // the bytes changed: write them back
   bool set_mark = false;   // put `mark` in place of the packet's mark
   std::uint32_t mark = 0;
+  net::ReplyKind reply = net::ReplyKind::none;  // dropped, but to be answered: built from the bytes, sent by the caller
 };
 
 /// A TCP packet without SYN, of no flow: the connection is older than limpet's memory of it.
@@ -69,6 +72,8 @@ enum class MidstreamPolicy : std::uint8_t {
 struct PipelineOptions {
   std::uint32_t mark_mask = 0x00001000;  // one bit: "to the queue at POSTROUTING"
   MidstreamPolicy midstream = MidstreamPolicy::affinity;
+  bool reset_rejected_tcp = false;  // rejectWith: tcp-reset. Otherwise port unreachable, as every other protocol
+  bool track_direct = false;        // divert.direct: connections made to endpoints without a service are flows, too
 };
 
 /// What one worker thread brings along.
@@ -76,6 +81,7 @@ struct WorkerContext {
   pick::Rng rng;
   Counters& counters;
   EndpointLoad::Shard& load;
+  Observer* observer = nullptr;
 };
 
 class Pipeline {

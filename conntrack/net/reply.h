@@ -1,0 +1,29 @@
+// reply.h: answers that the node gives in the place of an endpoint.
+//
+//   port_unreachable   ICMP type 3 code 3, ICMPv6 type 1 code 4, quoting as much of the request as fits in 576 bytes
+//                      (RFC 1812 section 4.3.2.3), for IPv6 in 1280 (RFC 4443 section 2.4)
+//   tcp_reset          the RST that a closed port answers with (RFC 9293 section 3.10.7.1)
+//   echo_reply         made of the request, in place
+//
+// Source and destination are the request's, exchanged, so the answer comes from the address that the client asked. As
+// Linux answers (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ipv6.c, icmp.c), nothing is answered that must not be
+// (RFC 1122 section 3.2.2): a request from or to a multicast, broadcast or unspecified address, an ICMP error, a RST,
+// a later fragment. Whole IP packets, checksums included; hop limit 64. Pure; no allocation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace limpet::net {
+
+enum class ReplyKind : std::uint8_t { none, port_unreachable, tcp_reset, echo_reply };
+
+/// The longest answer to anything but an echo request.
+inline constexpr std::size_t kMaxReply = 1280;
+
+/// Build the answer to `request` (a whole packet, IP header first) in `out`, which is kMaxReply long; an echo reply is
+/// made in `request` itself. Returns the answer; empty where there must be none.
+std::span<const std::byte> build_reply(ReplyKind kind, std::span<std::byte> request, std::span<std::byte> out) noexcept;
+
+}  // namespace limpet::net
