@@ -6,12 +6,17 @@
 // caller lets none of a service's through, so no datagram is ever half translated.
 //
 //   shards    by the hash of the name (SipHash-1-3 under a secret key: senders choose the identification)
-//   a shard   kWays entries; a new datagram takes an expired one, else the oldest, which is counted
+//   a shard   kWays entries; a new datagram takes a free or expired one, else the oldest, which is counted
 //   lifetime  `timeout` from the first fragment (30 s, the kernel's net.ipv4.ipfrag_time; RFC 791 asks for 15 s and more)
+//
+// A name may stand for two datagrams at once: identifications come round (RFC 4963), and a masqueraded one whose
+// destination did not change has the same name at both ends of the node. For the second the name includes a `stage` of
+// the caller's choice. Against the first there is no remedy, nor in the kernel: the newest first fragment counts.
 //
 // Cost: O(kWays). No allocation after start. Threads: any; a shard has a spin lock, which is a leaf.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -48,17 +53,30 @@ class FragmentTable {
   FragmentTable& operator=(const FragmentTable&) = delete;
 
   /// Replaces what is known of a datagram of the same name. Returns false if a live datagram had to be forgotten for it.
-  bool remember(const net::DatagramId& datagram, const FragmentFate& fate, Instant now) noexcept;
+  bool remember(const net::DatagramId& datagram, const FragmentFate& fate, Instant now,
+                std::uint8_t stage = 0) noexcept;
   /// nullopt: its first fragment was not seen, or too long ago.
-  std::optional<FragmentFate> find(const net::DatagramId& datagram, Instant now) const noexcept;
+  std::optional<FragmentFate> find(const net::DatagramId& datagram, Instant now, std::uint8_t stage = 0) const noexcept;
+
+  /// Datagrams that it holds at most.
+  std::size_t capacity() const noexcept { return shards_.size() * kWays; }
 
  private:
   struct Entry {
     net::DatagramId datagram;
     FragmentFate fate;
-    Instant deadline{};  // free when in the past
+    Instant deadline{};  // dead when in the past
+    std::uint8_t stage = 0;
+    bool used = false;
+    bool is_live(Instant now) const noexcept { return used && now <= deadline; }
+    bool is(const net::DatagramId& name, std::uint8_t at) const noexcept { return stage == at && datagram == name; }
   };
-  struct Shard;
+  struct alignas(64) Shard {
+    mutable store::SpinLock lock;
+    std::array<Entry, kWays> entries;
+  };
+
+  std::size_t shard_of(const net::DatagramId& datagram, std::uint8_t stage) const noexcept;
 
   store::HashKey key_;
   Seconds timeout_;
