@@ -15,6 +15,9 @@ whose own address and whose pod networks it knows. Services, in the chosen famil
     empty .14:80      no endpoints
     sink .15:9        → pod-a :9         TCP and UDP, for servers that a test brings itself
 
+A test's build() may add more (Lab.service(), Lab.services), and ghosts: addresses .9 of the same networks, which no kernel
+answers for (support/packets.py).
+
 Masquerade follows kube-proxy's table: a client outside the pod networks is hidden on a clusterIP and on a Cluster
 nodePort, not on a Local nodePort.
 
@@ -29,6 +32,7 @@ that ran under the wrong name fails.
 
 import argparse
 import dataclasses
+import ipaddress
 import pathlib
 import socket
 import sys
@@ -36,6 +40,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
+import kernel_nat  # noqa: E402
 import netns  # noqa: E402
 import programs  # noqa: E402
 
@@ -56,6 +61,8 @@ class Addresses:
     pods: dict
     gateways: dict  # the node's address on each pod's link
     many: str
+    ghost: str  # of the client's network
+    ghost_pods: dict
     vip: str
     local: str
     plain: str
@@ -66,17 +73,24 @@ class Addresses:
     vips: str
     client_network: str
 
+    def virtual(self, number):
+        """The VIP of that number."""
+        network = ipaddress.ip_network(self.vips)
+        return str(network[number])
+
 
 V4 = Addresses(
     client="10.1.0.2", node="10.1.0.1", client_network="10.1.0.0/24", many="198.18.0.0/16",
     pods={pod: f"10.2.{n}.2" for n, pod in enumerate(PODS, 1)},
     gateways={pod: f"10.2.{n}.1" for n, pod in enumerate(PODS, 1)},
+    ghost="10.1.0.9", ghost_pods={pod: f"10.2.{n}.9" for n, pod in enumerate(PODS, 1)},
     pod_networks="10.2.0.0/16", vips="10.96.0.0/24",
     vip="10.96.0.10", local="10.96.0.11", plain="10.96.0.12", self="10.96.0.13", empty="10.96.0.14", sink="10.96.0.15")
 V6 = Addresses(
     client="fd01::2", node="fd01::1", client_network="fd01::/64", many="fd98::/64",
     pods={pod: f"fd02:{n}::2" for n, pod in enumerate(PODS, 1)},
     gateways={pod: f"fd02:{n}::1" for n, pod in enumerate(PODS, 1)},
+    ghost="fd01::9", ghost_pods={pod: f"fd02:{n}::9" for n, pod in enumerate(PODS, 1)},
     pod_networks="fd02::/16", vips="fd96::/120",
     vip="fd96::a", local="fd96::b", plain="fd96::c", self="fd96::d", empty="fd96::e", sink="fd96::f")
 
@@ -105,6 +119,7 @@ class Lab:
         self.node = netns.Host("node", forward=True)
         self.pods = {pod: netns.Host(pod) for pod in PODS}
         self.folders = {}
+        self.services = self._services()
         self._cable()
         if options.conntrack == "on":
             self._firewall()
@@ -202,18 +217,21 @@ class Lab:
             "queues": {"first": 0, "count": 2},
             "stop": "remove",
             "tables": {"flows": 20000, "affinity": 20000},
-            "services": self._services(),
+            "services": self.services,
             **changes,
         }
+
+    def service(self, name, address, endpoints, port=80, protocol="TCP", **more):
+        """A service's configuration. Endpoints: (address, port) each; all of them on this node."""
+        listed = [{"address": target, "port": number, "nodeName": "node"} for target, number in endpoints]
+        return {"name": name, "clusterIP": address, "port": port, "protocol": protocol, "endpoints": listed, **more}
 
     def _services(self):
         plan = self.addresses
         affinity = {"sessionAffinity": {"clientIP": {"timeoutSeconds": 10800}}}
 
         def service(name, address, pods=PODS, port=80, target=HTTP_PORT, protocol="TCP", **more):
-            endpoints = [{"address": plan.pods[pod], "port": target, "nodeName": "node"} for pod in pods]
-            return {"name": name, "clusterIP": address, "port": port, "protocol": protocol, "endpoints": endpoints,
-                    **more}
+            return self.service(name, address, [(plan.pods[pod], target) for pod in pods], port, protocol, **more)
 
         return [
             service("test/vip:http", plan.vip, nodePort=NODE_PORT, **affinity),
@@ -228,6 +246,10 @@ class Lab:
 
     def limpet(self, *options, **changes):
         return programs.Limpet(self.node, self.options.limpet, self.config(**changes), *options)
+
+    def kernel_nat(self):
+        """The same services by the kernel's own NAT, instead of limpet."""
+        return kernel_nat.KernelNat(self.node, self.config())
 
 
 def main(build):
@@ -246,7 +268,8 @@ def main(build):
     if not ended.wasSuccessful():
         sys.exit(1)
     current.check_conntrack()
-    if len(ended.skipped) == ended.testsRun:
+    # A class that was skipped as a whole is listed, but its tests do not count as run.
+    if sum(isinstance(test, unittest.TestCase) for test, _ in ended.skipped) == ended.testsRun:
         netns.skip("; ".join(sorted({reason for _, reason in ended.skipped})))
     sys.exit(0)
 
@@ -254,15 +277,38 @@ def main(build):
 class WithLimpet(unittest.TestCase):
     """Tests beside one limpet, which is started before the first and must end well after the last."""
 
+    changes = {}  # of its configuration
+
     @classmethod
     def setUpClass(cls):
         cls.net = current
         cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral").wait_ready()
+        cls.limpet = cls.net.limpet("--ephemeral", **cls.changes).wait_ready()
 
     @classmethod
     def tearDownClass(cls):
         assert cls.limpet.stop() == 0, cls.limpet.text()
+
+
+class WithKernelNat(unittest.TestCase):
+    """Tests beside the kernel's own NAT. The tests of a mix-in that stand here and in a WithLimpet show that both do the same.
+
+    It needs conntrack, so it is left out where that is to be off.
+    """
+
+    limpet = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.net = current
+        cls.plan = cls.net.addresses
+        if cls.net.options.conntrack == "off":
+            raise unittest.SkipTest("the kernel's NAT tracks connections")
+        cls.nat = cls.net.kernel_nat()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.nat.stop()
 
 
 def _command_line():

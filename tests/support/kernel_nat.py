@@ -1,0 +1,112 @@
+"""kernel_nat.py: what the kernel's own NAT makes of the same services: the oracle beside which limpet is tested.
+
+    with KernelNat(host, limpet's configuration): ...
+
+The rules are those that kube-proxy writes in iptables mode, without affinity: nat PREROUTING and OUTPUT send a packet to
+a service to one of its endpoints by `statistic`, marked for MASQUERADE as kube-proxy's table says; a service without
+endpoints is REJECTed in the filter table. Ends without a trace: rules, tables and tracked connections.
+"""
+
+import ipaddress
+
+MASQUERADE = "0x4000/0x4000"
+MARK = f"-j MARK --set-xmark {MASQUERADE}"
+BUILT_IN = ("PREROUTING", "OUTPUT", "POSTROUTING")
+
+
+class KernelNat:
+    def __init__(self, host, config):
+        self.host = host
+        services = config["services"]
+        self._v6 = ipaddress.ip_address(services[0]["clusterIP"]).version == 6
+        self._iptables = "ip6tables" if self._v6 else "iptables"
+        self._filter = host.run(f"{self._iptables}-save", "-t", "filter").stdout
+        pods = config["node"].get("podCIDRs", [None])[0]
+        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_nat(services, pods))
+        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_rejects(services))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        host = self.host
+        if self._filter.strip():
+            host.run(f"{self._iptables}-restore", "-w", "-T", "filter", stdin=self._filter)
+        else:
+            host.run(self._iptables, "-w", "-F")
+        for words in (["-F"], ["-X"]):
+            host.run(self._iptables, "-w", "-t", "nat", *words)
+        # iptables-nft leaves empty base chains, and with them NAT's hooks.
+        host.run("nft", "delete", "table", "ip6" if self._v6 else "ip", "nat", check=False)
+        host.run("conntrack", "-F", "-f", "ipv6" if self._v6 else "ipv4")
+        return 0
+
+
+def _protocol(service):
+    return service.get("protocol", "TCP").lower()
+
+
+def _to(service, port):
+    """Match a destination port; xt_udp's own option knows no UDP-Lite."""
+    protocol = _protocol(service)
+    if protocol == "udplite":
+        return f"-p udplite -m multiport --dports {port}"
+    return f"-p {protocol} -m {protocol} --dport {port}"
+
+
+def _nat(services, pods):
+    rules = [rule for number, service in enumerate(services) if service["endpoints"]
+             for rule in _service(number, service, pods)]
+    rules.append("-A SERVICES -m addrtype --dst-type LOCAL -j NODEPORTS")
+    rules += ["-A PREROUTING -j SERVICES", "-A OUTPUT -j SERVICES",
+              f"-A POSTROUTING -m mark --mark {MASQUERADE} -j MASQUERADE"]
+    chains = dict.fromkeys(rule.split()[1] for rule in rules)
+    own = [f":{chain} - [0:0]" for chain in ("SERVICES", "NODEPORTS", *chains) if chain not in BUILT_IN]
+    return "\n".join(["*nat", *dict.fromkeys(own), *rules, "COMMIT", ""])
+
+
+def _service(number, service, pods):
+    vip, port, chain = service["clusterIP"], service["port"], f"SVC-{number}"
+    masquerade = service.get("masquerade", "auto")
+    rules = [f"-A SERVICES -d {vip} {_to(service, port)} -j {chain}"]
+    if masquerade == "always":
+        rules.append(f"-A {chain} {MARK}")
+    elif masquerade == "auto" and pods:
+        rules.append(f"-A {chain} -d {vip} ! -s {pods} {MARK}")
+    if "nodePort" in service:
+        entry = _to(service, service["nodePort"])
+        if service.get("externalTrafficPolicy") != "Local" and masquerade == "auto":
+            rules.append(f"-A NODEPORTS {entry} {MARK}")
+        rules.append(f"-A NODEPORTS {entry} -j {chain}")
+    return rules + _endpoints(number, service, masquerade)
+
+
+def _endpoints(number, service, masquerade):
+    rules = []
+    for index, endpoint in enumerate(service["endpoints"]):
+        left, chain = len(service["endpoints"]) - index, f"EP-{number}-{index}"
+        chance = f"-m statistic --mode random --probability {1 / left:.10f} " if left > 1 else ""
+        rules.append(f"-A SVC-{number} {chance}-j {chain}")
+        if masquerade == "auto":
+            rules.append(f"-A {chain} -s {endpoint['address']} {MARK}")  # a hairpin
+        rules.append(f"-A {chain} -p {_protocol(service)} -j DNAT --to-destination {_target(service, endpoint)}")
+    return rules
+
+
+def _target(service, endpoint):
+    address, port = endpoint["address"], endpoint["port"]
+    if _protocol(service) == "udplite":
+        return address  # iptables' DNAT takes no port for UDP-Lite
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _rejects(services):
+    rules = []
+    for service in services:
+        if not service["endpoints"]:
+            match = f"-m conntrack --ctstate NEW -d {service['clusterIP']} {_to(service, service['port'])}"
+            rules += [f"-I {chain} {match} -j REJECT" for chain in ("INPUT", "FORWARD", "OUTPUT")]
+    return "\n".join(["*filter", *rules, "COMMIT", ""])
