@@ -14,8 +14,10 @@
 //
 // Lengths: a UDP length below that of the IP payload is legal, what lies beyond it is not part of the datagram. In GSO
 // and GRO super-packets Linux states the length of the whole (udp_send_skb, udp_gro_complete), so they need no
-// exception. An IP length of 0 (IPv6 jumbogram, BIG TCP) is truncated: such a packet does not fit in a queue message.
-// Bytes beyond the IP total length (link-layer padding) are cut off the view. Pure; never throws; no allocation.
+// exception. UDP-Lite has its coverage in that place: 0 is all, 1 to 7 and more than there is are malformed. An IP length
+// of 0 (IPv6 jumbogram, BIG TCP) is truncated, unless only the headers are asked for: such a packet does not fit in a
+// queue message. Bytes beyond the IP total length (link-layer padding) are cut off the view.
+// Pure; never throws; no allocation. The walks are bounded: extension headers here, chunks in transport.h.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +33,7 @@ enum class ParseError : std::uint8_t {
   none,
   truncated,             // shorter than its headers, or than the length that they state
   bad_version,           // neither 4 nor 6
-  bad_header_length,     // IPv4 IHL < 5, TCP data offset < 5, UDP length < 8
+  bad_header_length,     // IPv4 IHL < 5, TCP data offset < 5, UDP length < 8, UDP-Lite coverage of 1 to 7
   fragment,              // part of a larger datagram
   extension_chain,       // IPv6 extension headers: more than kMaxExtensionHeaders, or a source route not yet travelled
   unsupported_protocol,  // none of TCP, UDP, UDP-Lite, SCTP
@@ -71,7 +73,7 @@ enum class Extent : std::uint8_t {
 };
 
 struct PacketView {
-  std::span<std::byte> bytes;  // the packet, IP header first, exactly as long as the IP header says
+  std::span<std::byte> bytes;  // the packet, IP header first, as long as the IP header says (Extent::headers: or less)
   std::size_t l4_offset = 0;   // of the transport header
   Tuple tuple;                 // protocol, addresses and ports as they stand in the packet
   std::uint8_t ttl = 0;        // TTL or hop limit
@@ -92,8 +94,8 @@ inline bool opens_connection(const PacketView& packet) noexcept {
   return packet.tuple.protocol != Protocol::sctp || packet.sctp_chunks.init();
 }
 
-/// Fills `view` on ParseError::none; on unsupported_protocol all but ports and transport fields; otherwise leaves it
-/// unspecified.
+/// Fills `view` on ParseError::none; on unsupported_protocol all but the transport fields (the ports are 0); otherwise
+/// leaves it unspecified.
 ParseError parse(std::span<std::byte> bytes, PacketView& view, Extent extent = Extent::whole) noexcept;
 
 }  // namespace limpet::net

@@ -1,12 +1,12 @@
-// packet_builder.h: IP packets for tests, built fluently, and a checksum verifier.
+// packet_builder.h: IP packets for tests, built fluently.
 //
 //   PacketBuilder().v4("10.0.0.1", "10.96.0.1").tcp(4242, 80).flags("SA").seq(1).ack(2).payload("hello").build()
 //
 // Calls may stand in any order, but extension() and fragment() of IPv6 add headers in the order of the calls. Checksums
 // are right unless partial_checksum(), no_checksum() or bad_checksum() says otherwise.
 //
-// An oracle for conntrack/net: it shares no code with it. Checksums are summed here the way RFC 1071 section 1 defines
-// them, one big-endian word at a time; addresses are read by inet_pton. Slow on purpose.
+// An oracle for conntrack/net: it shares no code with it. Checksums are those of reference_checksum.h; addresses are
+// read by inet_pton.
 #pragma once
 
 #include <array>
@@ -20,61 +20,9 @@
 
 #include <arpa/inet.h>
 
+#include "tests/support/reference_checksum.h"
+
 namespace limpet::test {
-
-using Bytes = std::vector<std::byte>;
-
-namespace wire {
-
-inline void put8(Bytes& out, unsigned value) {
-  out.push_back(static_cast<std::byte>(value & 0xff));
-}
-inline void put16(Bytes& out, unsigned value) {
-  put8(out, value >> 8), put8(out, value);
-}
-inline void put32(Bytes& out, std::uint32_t value) {
-  put16(out, value >> 16), put16(out, value & 0xffff);
-}
-inline void append(Bytes& out, std::span<const std::byte> more) {
-  out.insert(out.end(), more.begin(), more.end());
-}
-inline unsigned get8(std::span<const std::byte> in, std::size_t at) {
-  return std::to_integer<unsigned>(in[at]);
-}
-inline unsigned get16(std::span<const std::byte> in, std::size_t at) {
-  return get8(in, at) << 8 | get8(in, at + 1);
-}
-inline void set16(std::span<std::byte> in, std::size_t at, unsigned value) {
-  in[at] = static_cast<std::byte>(value >> 8 & 0xff);
-  in[at + 1] = static_cast<std::byte>(value & 0xff);
-}
-
-/// One's-complement sum, RFC 1071 section 1; an odd last byte counts as the high half of a word.
-inline unsigned ones_sum(std::span<const std::byte> bytes) {
-  unsigned sum = 0;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    sum += i % 2 == 0 ? get8(bytes, i) << 8 : get8(bytes, i);
-    sum = (sum & 0xffff) + (sum >> 16);
-  }
-  return sum;
-}
-
-/// RFC 793 and RFC 8200 section 8.1: addresses, transport length, protocol.
-inline Bytes pseudo_header(std::span<const std::byte> source, std::span<const std::byte> destination,
-                           std::size_t length, unsigned protocol) {
-  Bytes out;
-  append(out, source), append(out, destination);
-  put32(out, static_cast<std::uint32_t>(length));
-  put32(out, protocol);  // IPv4's order and widths differ, the sum does not
-  return out;
-}
-
-inline unsigned pseudo_sum(std::span<const std::byte> source, std::span<const std::byte> destination,
-                           std::size_t length, unsigned protocol) {
-  return ones_sum(pseudo_header(source, destination, length, protocol));
-}
-
-}  // namespace wire
 
 class PacketBuilder {
  public:
@@ -108,6 +56,28 @@ class PacketBuilder {
 
   PacketBuilder& tcp(std::uint16_t source, std::uint16_t destination) { return transport(kTcp, source, destination); }
   PacketBuilder& udp(std::uint16_t source, std::uint16_t destination) { return transport(kUdp, source, destination); }
+  /// UDP-Lite; its checksum covers the first `coverage` bytes (0: all).
+  PacketBuilder& udplite(std::uint16_t source, std::uint16_t destination, unsigned coverage = 0) {
+    coverage_ = coverage;
+    return transport(kUdpLite, source, destination);
+  }
+  /// SCTP; chunk() or payload() follows the common header.
+  PacketBuilder& sctp(std::uint16_t source, std::uint16_t destination, std::uint32_t tag = 0) {
+    tag_ = tag;
+    return transport(kSctp, source, destination);
+  }
+  /// One more chunk at the end of the payload: `body` and what pads it to a multiple of four bytes.
+  PacketBuilder& chunk(unsigned type, std::string_view body = {}) {
+    wire::put16(payload_, type << 8), wire::put16(payload_, static_cast<unsigned>(4 + body.size()));
+    wire::append(payload_, std::as_bytes(std::span(body)));
+    payload_.resize((payload_.size() + 3) / 4 * 4);
+    return *this;
+  }
+  /// ICMP, or ICMPv6 if v6() was called before: `rest` is the second word of the header, payload() what follows.
+  PacketBuilder& icmp(unsigned type, unsigned code, std::uint32_t rest = 0) {
+    icmp_type_ = type, icmp_code_ = code, icmp_rest_ = rest;
+    return transport(source_.size() == 16 ? kIcmp6 : kIcmp, 0, 0);
+  }
   /// Another transport; payload() is all of it.
   PacketBuilder& protocol(unsigned number) { return transport(number, 0, 0); }
   /// Letters of "FSRPAU".
@@ -151,7 +121,8 @@ class PacketBuilder {
     unsigned type;
     Bytes body;  // all but the next-header byte
   };
-  static constexpr unsigned kTcp = 6, kUdp = 17, kFragment = 44, kAuthentication = 51;
+  static constexpr unsigned kIcmp = 1, kTcp = 6, kUdp = 17, kFragment = 44, kAuthentication = 51, kIcmp6 = 58;
+  static constexpr unsigned kSctp = 132, kUdpLite = 136;
 
   PacketBuilder& addresses(int family, std::size_t size, const std::string& source, const std::string& destination) {
     source_.resize(size), destination_.resize(size);
@@ -194,12 +165,49 @@ class PacketBuilder {
   }
 
   Bytes transport_bytes() const {
-    if (protocol_ != kTcp && protocol_ != kUdp) return payload_;
-    Bytes out = protocol_ == kTcp ? tcp_header() : udp_header();
+    Bytes out = transport_header();
     wire::append(out, payload_);
     const unsigned pseudo = wire::pseudo_sum(source_, destination_, out.size(), protocol_);
-    wire::set16(out, protocol_ == kTcp ? 16 : 6, checksum_field(out, pseudo));
+    const std::span<const std::byte> bytes(out);
+    switch (protocol_) {
+      case kTcp:
+        wire::set16(out, 16, checksum_field(bytes, pseudo));
+        break;
+      case kUdp:
+        wire::set16(out, 6, checksum_field(bytes, pseudo));
+        break;
+      case kUdpLite:
+        wire::set16(out, 6, checksum_field(coverage_ == 0 ? bytes : bytes.first(coverage_), pseudo));
+        break;
+      case kIcmp:
+        wire::set16(out, 2, checksum_field(bytes, 0));
+        break;
+      case kIcmp6:
+        wire::set16(out, 2, checksum_field(bytes, pseudo));
+        break;
+      case kSctp:  // left to a device, the field is 0 (Linux sctp_packet_pack)
+        if (checksum_ == Checksum::complete) wire::set32(out, 8, wire::sctp_checksum(out));
+        if (checksum_ == Checksum::bad) wire::set32(out, 8, wire::sctp_checksum(out) ^ 0x01000000);
+        break;
+    }
     return out;
+  }
+  Bytes transport_header() const {
+    switch (protocol_) {
+      case kTcp:
+        return tcp_header();
+      case kUdp:
+        return udp_header(static_cast<unsigned>(8 + payload_.size()));
+      case kUdpLite:
+        return udp_header(coverage_);
+      case kSctp:
+        return sctp_header();
+      case kIcmp:
+      case kIcmp6:
+        return icmp_header();
+      default:
+        return {};
+    }
   }
   Bytes tcp_header() const {
     Bytes out;
@@ -210,53 +218,39 @@ class PacketBuilder {
     wire::append(out, tcp_options_);
     return out;
   }
-  Bytes udp_header() const {
+  Bytes udp_header(unsigned length_or_coverage) const {
     Bytes out;
     wire::put16(out, source_port_), wire::put16(out, destination_port_);
-    wire::put16(out, static_cast<unsigned>(8 + payload_.size())), wire::put16(out, 0);
+    wire::put16(out, length_or_coverage), wire::put16(out, 0);
     return out;
   }
-  unsigned checksum_field(const Bytes& l4, unsigned pseudo) const {
+  Bytes sctp_header() const {
+    Bytes out;
+    wire::put16(out, source_port_), wire::put16(out, destination_port_);
+    wire::put32(out, tag_), wire::put32(out, 0);
+    return out;
+  }
+  Bytes icmp_header() const {
+    Bytes out;
+    wire::put8(out, icmp_type_), wire::put8(out, icmp_code_), wire::put16(out, 0), wire::put32(out, icmp_rest_);
+    return out;
+  }
+  unsigned checksum_field(std::span<const std::byte> covered, unsigned pseudo) const {
     if (checksum_ == Checksum::none) return 0;
     if (checksum_ == Checksum::partial) return pseudo;
-    const unsigned sum = wire::ones_sum(l4) + pseudo;
+    const unsigned sum = wire::ones_sum(covered) + pseudo;
     const unsigned field = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
     if (checksum_ == Checksum::bad) return field ^ 0x0100;
-    return protocol_ == kUdp && field == 0 ? 0xffff : field;
+    return (protocol_ == kUdp || protocol_ == kUdpLite) && field == 0 ? 0xffff : field;
   }
 
   Bytes source_, destination_, ip_options_, tcp_options_, payload_;
   std::vector<Extension> extensions_;
   unsigned ttl_ = 64, dscp_ = 0, id_ = 0, fragment_field_ = 0;
   unsigned protocol_ = kTcp, source_port_ = 0, destination_port_ = 0, flags_ = 0;
-  std::uint32_t seq_ = 0, ack_ = 0;
+  unsigned coverage_ = 0, icmp_type_ = 0, icmp_code_ = 0;
+  std::uint32_t seq_ = 0, ack_ = 0, tag_ = 0, icmp_rest_ = 0;
   Checksum checksum_ = Checksum::complete;
 };
-
-/// Are the IPv4 header checksum and the TCP or UDP checksum of a whole, well-formed packet right, as a receiver
-/// verifies them (RFC 1122 sections 3.2.1.2, 4.1.3.4, 4.2.2.7; RFC 8200 section 8.1)? IPv6 extension headers are
-/// walked.
-inline bool checksums_ok(std::span<const std::byte> packet) {
-  const bool is_v4 = wire::get8(packet, 0) >> 4 == 4;
-  std::size_t l4 = is_v4 ? (wire::get8(packet, 0) & 0xfU) * 4 : 40;
-  unsigned protocol = wire::get8(packet, is_v4 ? 9 : 6);
-  if (is_v4 && wire::ones_sum(packet.first(l4)) != 0xffff) return false;
-  while (!is_v4 && (protocol == 0 || protocol == 43 || protocol == 44 || protocol == 51 || protocol == 60)) {
-    const unsigned units = wire::get8(packet, l4 + 1);
-    const std::size_t length = protocol == 44 ? 8 : protocol == 51 ? (units + 2) * 4 : (units + 1) * 8;
-    protocol = wire::get8(packet, l4);
-    l4 += length;
-  }
-  std::span<const std::byte> transport = packet.subspan(l4);
-  if (protocol == 17) {
-    transport = transport.first(wire::get16(transport, 4));
-    if (wire::get16(transport, 6) == 0) return is_v4;
-  }
-  const std::size_t at = is_v4 ? 12 : 8, size = is_v4 ? 4 : 16;
-  Bytes summed =
-      wire::pseudo_header(packet.subspan(at, size), packet.subspan(at + size, size), transport.size(), protocol);
-  wire::append(summed, transport);
-  return wire::ones_sum(summed) == 0xffff;
-}
 
 }  // namespace limpet::test
