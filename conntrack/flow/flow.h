@@ -14,14 +14,19 @@
 // Lifetime: idle until `deadline`, which every packet moves: last packet + the timeout of the protocol's
 // state. A flow is due when now > deadline. A masqueraded flow in TIME_WAIT waits kPortHold at most: its
 // port is scarce. A connection adopted in the middle counts as half open until its endpoint has answered.
+//
+// What the pipeline asks of a connection it asks of the flow, whatever the protocol: TCP and SCTP have a tracker each, in
+// the same place; UDP and UDP-Lite have no state but whether the endpoint has answered.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include "conntrack/flow/endpoint_id.h"
 #include "conntrack/flow/instant.h"
+#include "conntrack/flow/sctp_state.h"
 #include "conntrack/flow/tcp_state.h"
 #include "conntrack/net/address.h"
 #include "conntrack/store/spinlock.h"
@@ -69,7 +74,12 @@ struct alignas(64) Flow {
 
   net::AddressPort client_near;  // as it is known behind the destination NAT: the client, perhaps with another port
   net::AddressPort egress;       // port 0: not masqueraded, or not yet
-  TcpTracker tcp;
+  union {
+    TcpTracker tcp;  // unless the protocol is SCTP
+    SctpTracker sctp;
+  };
+
+  Flow() noexcept : tcp{} {}
 
   Ends ends(KeyRole role) const noexcept {
     switch (role) {
@@ -83,11 +93,38 @@ struct alignas(64) Flow {
     return {egress, endpoint};
   }
   bool is_tcp() const noexcept { return protocol == net::Protocol::tcp; }
+  bool is_sctp() const noexcept { return protocol == net::Protocol::sctp; }
+
+  /// Nothing has been seen of the connection yet, which is of this protocol.
+  void start(net::Protocol of) noexcept;
+  /// Account for one packet of the connection.
+  void see(const net::PacketView& packet, Direction direction) noexcept {
+    if (direction == Direction::reply) replied = true;
+    if (is_tcp()) [[likely]] {
+      tcp.see(packet, direction);
+    } else if (is_sctp()) {
+      sctp.see(packet, direction);
+    }
+  }
+  /// Begin in the middle: the connection was there before limpet.
+  void adopt() noexcept;
+  /// It has ended: a packet that opens a connection (net::opens_connection) begins another one on the same ends.
+  bool over() const noexcept { return is_tcp() ? tcp.over() : is_sctp() && sctp.over(); }
+  /// The client asks for a connection, and the endpoint has neither granted nor refused it. If over() follows, it has refused.
+  bool opening() const noexcept { return is_tcp() ? tcp.state() == TcpState::syn_sent : is_sctp() && sctp.opening(); }
+  /// Does this packet of the client, which see() knows, show that it has received what the endpoint sent it?
+  bool proves_client(const net::PacketView& packet) const noexcept {
+    if (is_tcp()) [[likely]]
+      return tcp.proves_client(packet);
+    return is_sctp() ? sctp.proves_client(packet) : replied;
+  }
   /// Cheapest to lose: nobody has answered, or it is over.
   bool half_open() const noexcept;
   /// Move the deadline: called once for each packet that belongs to the flow.
   void touch(const Timeouts& timeouts, Instant now) noexcept;
 };
 static_assert(sizeof(Flow) == 192);
+static_assert(sizeof(SctpTracker) <= sizeof(TcpTracker));
+static_assert(std::is_trivially_copyable_v<TcpTracker> && std::is_trivially_copyable_v<SctpTracker>);
 
 }  // namespace limpet::flow

@@ -109,7 +109,7 @@ LockedFlow FlowTable::relock(const FlowRef& ref, KeyRole role) noexcept {
 FlowTable::Create FlowTable::create(const net::Tuple& outer, LockedFlow& created) noexcept {
   Flow* flow = take();
   if (flow == nullptr) return Create::full;
-  flow->protocol = outer.protocol;
+  flow->start(outer.protocol);
   flow->client = flow->client_near = outer.source;
   flow->service = outer.destination;
   flow->live = true;
@@ -168,8 +168,6 @@ Flow* FlowTable::take() noexcept {
   flow->endpoint = {};
   flow->endpoint_id = {};
   flow->affinity_scope = 0;
-  flow->masquerade = flow->confirmed = flow->replied = flow->shared = false;
-  flow->tcp = {};
   return flow;
 }
 

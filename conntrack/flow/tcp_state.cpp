@@ -12,10 +12,6 @@ constexpr std::uint32_t kMostSynData = 0xffff;
 /// More than honest segments stray: the largest receive buffer that Linux gives a socket by itself is 6 MiB (tcp_rmem).
 constexpr std::int64_t kReach = std::int64_t{8} << 20;
 
-Direction other(Direction direction) noexcept {
-  return direction == Direction::original ? Direction::reply : Direction::original;
-}
-
 /// RFC 9293 section 3.4: sequence numbers are compared modulo 2^32.
 bool is_after(std::uint32_t a, std::uint32_t b) noexcept {
   return static_cast<std::int32_t>(a - b) > 0;

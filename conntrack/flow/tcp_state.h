@@ -27,6 +27,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "conntrack/flow/direction.h"
 #include "conntrack/flow/instant.h"
 #include "conntrack/flow/timeouts.h"
 #include "conntrack/net/packet.h"
@@ -46,8 +47,6 @@ enum class TcpState : std::uint8_t {
 };
 /// The kernel's word: "SYN_SENT", …
 std::string_view to_string(TcpState state) noexcept;
-
-enum class Direction : std::uint8_t { original, reply };
 
 class TcpTracker {
  public:
@@ -70,17 +69,6 @@ class TcpTracker {
   Seconds timeout(const Timeouts& timeouts) const noexcept;
 
  private:
-  /// A set of directions.
-  class Which {
-   public:
-    bool has(Direction direction) const noexcept { return bits_ >> static_cast<unsigned>(direction) & 1; }
-    void add(Direction direction) noexcept {
-      bits_ = static_cast<std::uint8_t>(bits_ | 1u << static_cast<unsigned>(direction));
-    }
-
-   private:
-    std::uint8_t bits_ = 0;
-  };
   /// What one direction's segments have said.
   struct Side {
     std::uint32_t next = 0;          // sequence after all that was sent
@@ -99,9 +87,9 @@ class TcpTracker {
 
   Side sides_[2];
   std::uint32_t endpoint_isn_ = 0;
-  Which sent_;          // next is known
-  Which acknowledged_;  // acknowledged is known
-  Which fin_;
+  Directions sent_;          // next is known
+  Directions acknowledged_;  // acknowledged is known
+  Directions fin_;
   bool endpoint_isn_known_ = false;
   TcpState state_ = TcpState::none;
 };

@@ -1,7 +1,8 @@
 // timeouts.h: how long an idle flow is kept, by protocol and state.
 //
 // Names and defaults are the kernel's (net.netfilter.nf_conntrack_*, Documentation/networking/nf_conntrack-sysctl.rst),
-// without the prefix: `tcp_timeout_established` there is `tcp_established` here.
+// without the prefix: `tcp_timeout_established` there is `tcp_established` here. UDP-Lite has UDP's. `frag` is how long
+// the first fragment of a datagram is remembered (net.ipv4.ipfrag_time).
 #pragma once
 
 #include <span>
@@ -20,8 +21,17 @@ struct Timeouts {
   Seconds tcp_last_ack{30};
   Seconds tcp_time_wait{120};
   Seconds tcp_close{10};
+  Seconds sctp_closed{10};
+  Seconds sctp_cookie_wait{3};
+  Seconds sctp_cookie_echoed{3};
+  Seconds sctp_established{210};
+  Seconds sctp_shutdown_sent{3};
+  Seconds sctp_shutdown_recd{3};
+  Seconds sctp_shutdown_ack_sent{3};
+  Seconds sctp_heartbeat_sent{30};
   Seconds udp{30};          // one way only
   Seconds udp_stream{120};  // answered
+  Seconds frag{30};
 
   struct Field {
     std::string_view name;
