@@ -42,11 +42,15 @@ constexpr std::uint16_t without(std::uint16_t field) noexcept {
 }
 
 /// Unfolded sum of addresses, protocol and transport length. Both families lay the two addresses side by side.
+std::uint64_t pseudo_header(std::span<const std::byte> packet, Family family, Protocol protocol,
+                            std::size_t length) noexcept {
+  const bool is_v4 = family == Family::v4;
+  const std::uint64_t addresses = accumulate(packet.subspan(is_v4 ? 12 : 8, is_v4 ? 8 : 32));
+  return addresses + network_order(std::uint32_t{static_cast<std::uint8_t>(protocol)}) +
+         network_order(static_cast<std::uint32_t>(length));
+}
 std::uint64_t pseudo_header(const PacketView& packet, std::size_t length) noexcept {
-  const bool is_v4 = packet.family() == Family::v4;
-  const std::uint64_t addresses = accumulate(packet.bytes.subspan(is_v4 ? 12 : 8, is_v4 ? 8 : 32));
-  const std::uint32_t protocol = static_cast<std::uint8_t>(packet.tuple.protocol);
-  return addresses + network_order(protocol) + network_order(static_cast<std::uint32_t>(length));
+  return pseudo_header(packet.bytes, packet.family(), packet.tuple.protocol, length);
 }
 
 }  // namespace
@@ -71,6 +75,13 @@ std::uint16_t full_l4_checksum(const PacketView& packet) noexcept {
   const std::uint64_t total = accumulate_fastest(l4) + pseudo_header(packet, l4.size()) + without(field);
   const auto checksum = static_cast<std::uint16_t>(~fold(total));
   return !packet.is_tcp() && checksum == 0 ? std::uint16_t{0xffff} : checksum;
+}
+
+std::uint16_t icmp_checksum(std::span<const std::byte> packet, std::size_t icmp_offset) noexcept {
+  const std::span<const std::byte> message = packet.subspan(icmp_offset);
+  std::uint64_t total = accumulate_fastest(message) + without(load_native<std::uint16_t>(&message[2]));
+  if (load8(packet.data()) >> 4 == 6) total += pseudo_header(packet, Family::v6, Protocol::icmp6, message.size());
+  return static_cast<std::uint16_t>(~fold(total));
 }
 
 std::uint16_t pending_udp_checksum(const PacketView& packet) noexcept {

@@ -50,6 +50,8 @@ class ChecksumDelta {
     sum_ += static_cast<Word>(~from);
     sum_ += to;
   }
+  /// Account for what `other` accounts for, too.
+  void add(const ChecksumDelta& other) noexcept { sum_ += other.sum_; }
   /// The field `checksum` (as read from the packet with memcpy) after the changes.
   std::uint16_t apply(std::uint16_t checksum) const noexcept {
     return static_cast<std::uint16_t>(~fold(sum_ + static_cast<std::uint16_t>(~checksum)));
@@ -69,6 +71,10 @@ std::uint16_t ipv4_header_checksum(std::span<const std::byte> header) noexcept;
 /// of zero is returned as 0xffff (RFC 768). UDP is summed as far as its own length field says, TCP to the end of the
 /// packet.
 std::uint16_t full_l4_checksum(const PacketView& packet) noexcept;
+
+/// The ICMP (RFC 792) or ICMPv6 (RFC 4443 section 2.3, with pseudo-header) checksum of the message at `icmp_offset` of the
+/// packet, to the packet's end, its own field counted as zero: the value to store there.
+std::uint16_t icmp_checksum(std::span<const std::byte> packet, std::size_t icmp_offset) noexcept;
 
 /// What a UDP packet's checksum field holds while its completion is left to the kernel: the folded sum over the
 /// pseudo-header alone, not inverted (Linux CHECKSUM_PARTIAL).

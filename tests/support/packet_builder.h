@@ -79,7 +79,7 @@ class PacketBuilder {
     return transport(source_.size() == 16 ? kIcmp6 : kIcmp, 0, 0);
   }
   /// Another transport; payload() is all of it.
-  PacketBuilder& protocol(unsigned number) { return transport(number, 0, 0); }
+  PacketBuilder& protocol(unsigned number) { return transport(number, 0, 0), raw_ = true, *this; }
   /// Letters of "FSRPAU".
   PacketBuilder& flags(std::string_view letters) {
     flags_ = 0;
@@ -132,7 +132,7 @@ class PacketBuilder {
     return *this;
   }
   PacketBuilder& transport(unsigned protocol, std::uint16_t source, std::uint16_t destination) {
-    protocol_ = protocol, source_port_ = source, destination_port_ = destination;
+    protocol_ = protocol, source_port_ = source, destination_port_ = destination, raw_ = false;
     return *this;
   }
 
@@ -165,6 +165,7 @@ class PacketBuilder {
   }
 
   Bytes transport_bytes() const {
+    if (raw_) return payload_;
     Bytes out = transport_header();
     wire::append(out, payload_);
     const unsigned pseudo = wire::pseudo_sum(source_, destination_, out.size(), protocol_);
@@ -248,6 +249,7 @@ class PacketBuilder {
   std::vector<Extension> extensions_;
   unsigned ttl_ = 64, dscp_ = 0, id_ = 0, fragment_field_ = 0;
   unsigned protocol_ = kTcp, source_port_ = 0, destination_port_ = 0, flags_ = 0;
+  bool raw_ = false;
   unsigned coverage_ = 0, icmp_type_ = 0, icmp_code_ = 0;
   std::uint32_t seq_ = 0, ack_ = 0, tag_ = 0, icmp_rest_ = 0;
   Checksum checksum_ = Checksum::complete;
