@@ -56,8 +56,8 @@ class Usage(Case):
             ("explain without --from", (*explain, "--to", "10.31.240.99:80"), "--from", POINTER),
             ("explain without --to", (*explain, "--from", "203.0.113.7"), "--to", POINTER),
             ("--seed that is no number", (*explain, *CONNECTION, "--seed", "many"), "--seed", "many"),
-            ("unknown protocol", (*explain, *CONNECTION, "--protocol", "gre"), "'gre'", "tcp, udp or sctp"),
-            ("protocol without ports", (*explain, *CONNECTION, "--protocol", "icmp"), "'icmp'", "tcp, udp or sctp"),
+            ("unknown protocol", (*explain, *CONNECTION, "--protocol", "gre"), "'gre'", "tcp, udp, sctp or udplite"),
+            ("protocol without ports", (*explain, *CONNECTION, "--protocol", "icmp"), "'icmp'", "tcp, udp, sctp or udplite"),
             ("--seed below 0", (*explain, *CONNECTION, "--seed", "-1"), "--seed", "-1"),
             ("--to port 0", (*explain, "--from", "203.0.113.7", "--to", "10.31.240.99:0"),
              "--to '10.31.240.99:0'", "IP:PORT"),
@@ -160,7 +160,7 @@ class Configuration(Case):
              (6, 11, "'web'", "write namespace/name:port"),
              (7, 16, "'10.0.0.300'", "write a unicast IP address"),
              (8, 11, "'99999'", "write a number from 1 to 65535"),
-             (12, 15, "'GRE'", "write TCP or UDP"),
+             (12, 15, "'GRE'", "write TCP, UDP, SCTP or UDPLite"),
              (14, 19, "'nowhere'", "write a unicast IP address")])
 
     def test_warnings_do_not_refuse(self):

@@ -37,8 +37,7 @@ std::string seed_number(const std::string& text) {
 /// The protocols that have ports.
 std::optional<net::Protocol> transport(const std::string& name) {
   const auto protocol = net::parse_protocol(name);
-  const bool has_ports =
-      protocol == net::Protocol::tcp || protocol == net::Protocol::udp || protocol == net::Protocol::sctp;
+  const bool has_ports = protocol != net::Protocol::icmp && protocol != net::Protocol::icmp6;
   return has_ports ? protocol : std::nullopt;
 }
 
@@ -51,7 +50,7 @@ std::optional<NewConnection> parse_connection(const ExplainOptions& options, std
   if (!from)
     err << "limpet explain: --from '" << options.from << "' is not an IP address, as in 203.0.113.7 or fd00::1\n";
   if (!to) err << "limpet explain: --to '" << options.to << "' is not IP:PORT, as in 10.96.0.10:80 or [fd00::1]:80\n";
-  if (!protocol) err << "limpet explain: --protocol '" << options.protocol << "' is not tcp, udp or sctp\n";
+  if (!protocol) err << "limpet explain: --protocol '" << options.protocol << "' is not tcp, udp, sctp or udplite\n";
   if (!from || !to || !protocol) return std::nullopt;
   if (from->family() != to->address.family()) {
     err << "limpet explain: --from and --to are of different families\n";
@@ -125,7 +124,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
     }
   }
   pick::Rng rng(options.seed);
-  const auto explanation = service::explain(balancer, connection, *view, flow::Instant{}, rng);
+  const auto explanation = service::explain(balancer, connection, *view, flow::Instant{}, rng, config.reject_with);
   if (options.json) {
     out << to_json(explanation).dump() << '\n';
   } else {
@@ -151,7 +150,7 @@ void add_explain(CLI::App& app, int& exit_code) {
   explain->add_option("-c,--config", options->config, "Configuration file")->required();
   explain->add_option("--from", options->from, "Source address")->required();
   explain->add_option("--to", options->to, "Destination, IP:PORT")->required();
-  explain->add_option("--protocol", options->protocol, "tcp, udp or sctp")->capture_default_str();
+  explain->add_option("--protocol", options->protocol, "tcp, udp, sctp or udplite")->capture_default_str();
   explain->add_option("--in-interface", options->in_interface, "Interface that the packet comes in by");
   explain->add_option("--seed", options->seed, "Seed of the random choice")->check(seed_number)->capture_default_str();
   explain->add_flag("-j,--json", options->json, "One JSON object");

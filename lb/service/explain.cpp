@@ -111,6 +111,17 @@ std::string reason(const Match& match, const Decision& decision, std::size_t can
   return "no service has this destination";
 }
 
+/// What a client that is given no endpoint is told.
+std::string answer(datapath::Action action, const net::Tuple& tuple, RejectWith reject_with) {
+  if (action != datapath::Action::reject) return "not answered: the client waits until it gives up";
+  const std::string from = ", from " + tuple.destination.address.to_string();
+  if (tuple.protocol == net::Protocol::tcp && reject_with == RejectWith::tcp_reset) {
+    return "answered: TCP RST" + from + " (connection refused)";
+  }
+  return std::string(tuple.destination.address.is_v4() ? "answered: ICMP" : "answered: ICMPv6") + " port unreachable" +
+         from + " (connection refused)";
+}
+
 void add_left_out(const Match& match, std::vector<std::string>& why) {
   const auto count = static_cast<std::uint32_t>(match.port->service().endpoints.size());
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -122,7 +133,7 @@ void add_left_out(const Match& match, std::vector<std::string>& why) {
 }  // namespace
 
 Explanation explain(Balancer& balancer, const NewConnection& connection, const node::NodeView& node, flow::Instant now,
-                    pick::Rng& rng) {
+                    pick::Rng& rng, RejectWith reject_with) {
   const Match match = balancer.snapshot().match(connection, node);
   Explanation result;
   result.decision = balancer.decide(connection, node, now, rng);
@@ -139,6 +150,7 @@ Explanation explain(Balancer& balancer, const NewConnection& connection, const n
   add_left_out(match, result.why);
   if (result.decision.action != datapath::Action::dnat) {
     result.why.push_back(result.reason);
+    result.why.push_back(answer(result.decision.action, connection.tuple, reject_with));
     return result;
   }
   const net::Address& source = connection.tuple.source.address;

@@ -2,7 +2,7 @@
 //
 // The decision is the production code's own (Snapshot::match and Balancer::decide); only the words are made here. Each
 // line of `why` states one fact that narrowed the outcome, in the order in which it was settled: the door, the source,
-// the set and who was left out of it, affinity, masquerade. Control plane: allocates. Not const in the affinity table:
+// the set and who was left out of it, affinity, masquerade; or what a client that is turned away is told. Control plane: allocates. Not const in the affinity table:
 // like a real connection it is remembered there.
 #pragma once
 
@@ -23,6 +23,6 @@ struct Explanation {
 };
 
 Explanation explain(Balancer& balancer, const datapath::NewConnection& connection, const node::NodeView& node,
-                    flow::Instant now, pick::Rng& rng);
+                    flow::Instant now, pick::Rng& rng, RejectWith reject_with = RejectWith::icmp);
 
 }  // namespace limpet::service

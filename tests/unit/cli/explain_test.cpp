@@ -1,6 +1,8 @@
 // `limpet explain` on the sample configuration. Expected values: the seed's iptables dump, read by hand.
 #include "lb/cli/explain.h"
 
+#include <cstdio>
+#include <fstream>
 #include <ostream>
 #include <set>
 #include <sstream>
@@ -124,6 +126,42 @@ TEST(Explain, prints_a_table_for_people) {
       "why         10.31.240.99:81/tcp is neither a clusterIP nor a nodePort on an address that takes nodePorts\n");
 }
 
+TEST(Explain, says_what_a_refused_client_is_told) {
+  const std::string config = testing::TempDir() + "explain_test_refused.yaml";
+  struct {
+    const char* settings;
+    const char* from;
+    const char* to;
+    const char* protocol;
+    const char* answer;
+  } const cases[] = {
+      {"", "203.0.113.7", "10.31.0.1:80", "tcp",
+       "answered: ICMP port unreachable, from 10.31.0.1 (connection refused)"},
+      {"rejectWith: tcp-reset\n", "203.0.113.7", "10.31.0.1:80", "tcp",
+       "answered: TCP RST, from 10.31.0.1 (connection refused)"},
+      {"rejectWith: tcp-reset\n", "203.0.113.7", "10.31.0.1:80", "sctp",
+       "answered: ICMP port unreachable, from 10.31.0.1 (connection refused)"},
+      {"", "fd00::7", "[fd31::1]:80", "udplite",
+       "answered: ICMPv6 port unreachable, from fd31::1 (connection refused)"},
+      {"", "203.0.113.7", "10.31.0.2:80", "tcp", "not answered: the client waits until it gives up"},
+  };
+  for (const auto& c : cases) {
+    std::ofstream(config) << c.settings << "node: {name: here, nodeIP: 10.128.0.5}\n"
+                          << "services:\n"
+                          << "- {name: t/tcp:p, clusterIP: 10.31.0.1, port: 80}\n"
+                          << "- {name: t/sctp:p, clusterIP: 10.31.0.1, port: 80, protocol: SCTP}\n"
+                          << "- {name: t/lite:p, clusterIP: 'fd31::1', port: 80, protocol: UDPLite}\n"
+                          << "- {name: t/local:p, clusterIP: 10.31.0.2, port: 80, internalTrafficPolicy: Local,\n"
+                          << "   endpoints: [{address: 10.28.9.5, nodeName: there}]}\n";
+    const ExplainOptions options{.config = config, .from = c.from, .to = c.to, .protocol = c.protocol, .json = true};
+    std::ostringstream out;
+    std::ostringstream err;
+    EXPECT_EQ(run_explain(options, out, err), 0) << err.str();
+    EXPECT_EQ(ordered_json::parse(out.str())["why"].back(), c.answer) << c.to << ' ' << c.protocol;
+  }
+  std::remove(config.c_str());
+}
+
 TEST(Explain, refuses_what_is_no_connection) {
   struct {
     ExplainOptions options;
@@ -131,7 +169,8 @@ TEST(Explain, refuses_what_is_no_connection) {
   } const cases[] = {
       {{.from = "nowhere", .to = "10.0.0.1:80"}, "--from 'nowhere' is not an IP address"},
       {{.from = "10.0.0.1", .to = "10.0.0.1"}, "--to '10.0.0.1' is not IP:PORT"},
-      {{.from = "10.0.0.1", .to = "10.0.0.1:80", .protocol = "gre"}, "--protocol 'gre' is not tcp, udp or sctp"},
+      {{.from = "10.0.0.1", .to = "10.0.0.1:80", .protocol = "gre"},
+       "--protocol 'gre' is not tcp, udp, sctp or udplite"},
       {{.from = "fd00::1", .to = "10.0.0.1:80"}, "of different families"},
   };
   for (const auto& c : cases) {
