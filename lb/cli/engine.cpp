@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "lb/cli/configured.h"
 #include "lb/node/local_ports.h"
 
 namespace limpet::cli {
@@ -85,9 +86,8 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   if (!snapshot) return snapshot.error();
   engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
-  engine->pipeline_ =
-      std::make_unique<datapath::Pipeline>(datapath::PipelineOptions{config.mark_mask, config.midstream},
-                                           *engine->balancer_, engine->flows_, engine->ports_);
+  engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
+                                                           engine->ports_);
   return engine;
 }
 

@@ -49,6 +49,8 @@ using Midstream = datapath::MidstreamPolicy;
 enum class RejectWith { icmp, tcp_reset };
 enum class OnDeath { hold, bypass };
 enum class OnStop { keep, remove };
+enum class Defragment { automatic, never };  // by the kernel, where conntrack does not do it anyway
+enum class IcmpEcho { ignore, reply };       // echo requests to a clusterIP
 
 struct Config {
   NodeConfig node;
@@ -60,14 +62,22 @@ struct Config {
   } queues;
   std::uint32_t mark_mask = 0x00001000;
   RuleBackend backend = RuleBackend::automatic;
+  bool divert_direct = false;
+  Defragment defragment = Defragment::automatic;
   std::vector<PortRange> masquerade_ports{{1024, 29999}, {61000, 65535}};
   Midstream midstream = Midstream::affinity;
   RejectWith reject_with = RejectWith::icmp;
+  IcmpEcho icmp_echo = IcmpEcho::ignore;
+  struct {
+    std::uint32_t per_second = 1000;
+    std::uint32_t burst = 200;
+  } replies;  // limpet's own answers of all kinds, over all workers
   OnDeath on_death = OnDeath::hold;
   OnStop on_stop = OnStop::keep;
   struct {
     std::uint32_t flows = 1'000'000;
     std::uint32_t affinity = 1'000'000;
+    std::uint32_t fragments = 4096;
   } tables;
   flow::Timeouts timeouts;
   std::vector<Service> services;

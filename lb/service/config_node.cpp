@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "lb/service/config_parts.h"
 
 namespace limpet::service {
@@ -56,13 +58,23 @@ void read_node_port_addresses(Fields& node, NodeConfig& config) {
   }
 }
 
+/// nodePortAddresses may shut out what localhostNodePorts lets in.
+void read_localhost(Fields& node, NodeConfig& config) {
+  if (!node.read("localhostNodePorts", format::Flag{}, config.localhost_node_ports) || !config.localhost_node_ports) {
+    return;
+  }
+  const auto& chosen = config.node_port_addresses;
+  const bool lets_in = std::any_of(chosen.begin(), chosen.end(), [](const net::Prefix& cidr) {
+    return cidr.contains(net::Address::from_v4(0x7f000001));
+  });
+  if (config.node_port_primary_only || (!chosen.empty() && !lets_in)) {
+    node.warning("localhostNodePorts", "localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out");
+  }
+}
+
 void read_later_keys(Fields& node, NodeConfig& config) {
   if (node.read("zone", format::Text{"a zone's name"}, config.zone)) {
     warn_without_effect(node, "zone", "only the hints of Kubernetes EndpointSlices ask for it");
-  }
-  if (node.read("localhostNodePorts", format::Flag{}, config.localhost_node_ports) && config.localhost_node_ports) {
-    node.warning("localhostNodePorts",
-                 "nodePorts on 127.0.0.1 are decided and explained, but this version does not set route_localnet");
   }
   std::vector<net::Prefix> service_cidrs;
   if (node.read_list("serviceCIDRs", format::Cidr{}, service_cidrs) && !service_cidrs.empty()) {
@@ -86,6 +98,7 @@ void read_node(Fields& top, NodeConfig& config) {
     node.read("masqueradeAll", format::Flag{}, config.masquerade_all);
     read_detector(node, config);
     read_node_port_addresses(node, config);
+    read_localhost(node, config);
     read_later_keys(node, config);
   });
 }

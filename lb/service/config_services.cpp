@@ -15,6 +15,11 @@ constexpr flow::Seconds kDefaultAffinity{10800};
 
 const format::Choice<TrafficPolicy> kPolicies{{"Cluster", TrafficPolicy::cluster}, {"Local", TrafficPolicy::local}};
 
+const format::Choice<net::Protocol> kProtocols{{"TCP", net::Protocol::tcp},
+                                               {"UDP", net::Protocol::udp},
+                                               {"SCTP", net::Protocol::sctp},
+                                               {"UDPLite", net::Protocol::udplite}};  // Kubernetes has no word for it
+
 /// A service as read, and where it stands.
 struct Entry {
   Service service;
@@ -99,9 +104,7 @@ Entry read_service(Fields& fields) {
   Entry entry;
   Service& service = entry.service;
   fields.read_required("name", format::ServiceName{}, service.name);
-  fields.read("protocol",
-              format::Choice<net::Protocol>({{"TCP", net::Protocol::tcp}, {"UDP", net::Protocol::udp}}, "SCTP"),
-              service.protocol);
+  fields.read("protocol", kProtocols, service.protocol);
   fields.read("clusterIP", format::UnicastAddress{}, service.cluster_ip);
   fields.read_required("port", format::kPort, service.port);
   fields.read("nodePort", format::kPort, service.node_port);
@@ -123,10 +126,6 @@ Entry read_service(Fields& fields) {
   return entry;
 }
 
-std::string upper_name(net::Protocol protocol) {
-  return protocol == net::Protocol::tcp ? "/TCP" : "/UDP";
-}
-
 /// What two services may not share: a name, a clusterIP with port and protocol, a nodePort with protocol and family.
 class Conflicts {
  public:
@@ -135,7 +134,7 @@ class Conflicts {
   void add(const Entry& entry) {
     const Service& service = entry.service;
     if (!service.name.empty()) claim("name " + service.name, entry, entry.name_at);
-    const std::string protocol = upper_name(service.protocol);
+    const std::string protocol = "/" + std::string(kProtocols.word(service.protocol));
     if (service.cluster_ip && service.port != 0) {
       const net::AddressPort vip{*service.cluster_ip, service.port};
       claim("clusterIP " + vip.to_string() + protocol, entry, entry.cluster_ip_at);

@@ -10,6 +10,8 @@ constexpr format::Number kCount{1, 256};  // a thread, and buffers of tens of Mi
 constexpr format::Number kQueueLength{1, 0xffffffff};
 constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
 constexpr format::Number kTableSize{1, 1U << 31};
+constexpr format::Number kFragments{1, 1U << 24};
+constexpr format::Number kReplies{1, 1'000'000};
 
 void read_queues(Fields& top, Config& config) {
   top.section("queues", [&](Fields& queues) {
@@ -29,17 +31,16 @@ void read_queues(Fields& top, Config& config) {
 }
 
 void read_divert(Fields& top, Config& config) {
-  const format::Choice<RuleBackend> backends({{"auto", RuleBackend::automatic},
-                                              {"iptables", RuleBackend::iptables},
-                                              {"iptables-nft", RuleBackend::iptables_nft},
-                                              {"iptables-legacy", RuleBackend::iptables_legacy}},
-                                             "nft");
+  const format::Choice<RuleBackend> backends{{"auto", RuleBackend::automatic},
+                                             {"iptables", RuleBackend::iptables},
+                                             {"iptables-nft", RuleBackend::iptables_nft},
+                                             {"iptables-legacy", RuleBackend::iptables_legacy},
+                                             {"nft", RuleBackend::nft}};
+  const format::Choice<Defragment> defragment{{"auto", Defragment::automatic}, {"never", Defragment::never}};
   top.section("divert", [&](Fields& divert) {
     divert.read("backend", backends, config.backend);
-    bool direct = false;
-    if (divert.read("direct", format::Flag{}, direct) && direct) {
-      warn_without_effect(divert, "direct", "connections made directly to endpoints are not watched");
-    }
+    divert.read("direct", format::Flag{}, config.divert_direct);
+    divert.read("defragment", defragment, config.defragment);
   });
 }
 
@@ -65,12 +66,25 @@ void read_choices(Fields& top, Config& config) {
            format::Choice<Midstream>{
                {"affinity", Midstream::affinity}, {"pick", Midstream::pick}, {"drop", Midstream::drop}},
            config.midstream);
-  const format::Choice<RejectWith> answers{{"icmp", RejectWith::icmp}, {"tcp-reset", RejectWith::tcp_reset}};
-  if (top.read("rejectWith", answers, config.reject_with) && config.reject_with == RejectWith::tcp_reset) {
-    warn_without_effect(top, "rejectWith", "rejected connections are dropped and counted");
-  }
+  top.read("rejectWith", format::Choice<RejectWith>{{"icmp", RejectWith::icmp}, {"tcp-reset", RejectWith::tcp_reset}},
+           config.reject_with);
+  top.read("icmpEcho", format::Choice<IcmpEcho>{{"ignore", IcmpEcho::ignore}, {"reply", IcmpEcho::reply}},
+           config.icmp_echo);
   top.read("onDeath", format::Choice<OnDeath>{{"hold", OnDeath::hold}, {"bypass", OnDeath::bypass}}, config.on_death);
   top.read("stop", format::Choice<OnStop>{{"keep", OnStop::keep}, {"remove", OnStop::remove}}, config.on_stop);
+}
+
+/// Tables and rates: what is bounded.
+void read_limits(Fields& top, Config& config) {
+  top.section("tables", [&](Fields& tables) {
+    tables.read("flows", kTableSize, config.tables.flows);
+    tables.read("affinity", kTableSize, config.tables.affinity);
+    tables.read("fragments", kFragments, config.tables.fragments);
+  });
+  top.section("replies", [&](Fields& replies) {
+    replies.read("perSecond", kReplies, config.replies.per_second);
+    replies.read("burst", kReplies, config.replies.burst);
+  });
 }
 
 void read_timeouts(Fields& top, Config& config) {
@@ -112,10 +126,7 @@ void read_settings(Fields& top, Config& config) {
   top.section("marks", [&](Fields& marks) { marks.read("mask", format::Mark{}, config.mark_mask); });
   read_divert(top, config);
   read_masquerade_ports(top, config);
-  top.section("tables", [&](Fields& tables) {
-    tables.read("flows", kTableSize, config.tables.flows);
-    tables.read("affinity", kTableSize, config.tables.affinity);
-  });
+  read_limits(top, config);
   read_timeouts(top, config);
   read_later_sections(top);
 }

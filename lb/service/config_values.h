@@ -17,6 +17,7 @@
 //   Mark        a 32-bit mask of one bit            0x1000
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -70,6 +71,12 @@ class Choice {
       if (word == text) return value;
     }
     return std::nullopt;
+  }
+  /// How `value`, one of the choices, is written.
+  std::string_view word(E value) const {
+    const auto found =
+        std::find_if(words_.begin(), words_.end(), [&](const auto& entry) { return entry.second == value; });
+    return found->first;
   }
   std::string expected() const {
     std::vector<std::string_view> names;

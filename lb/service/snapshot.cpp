@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "conntrack/net/icmp.h"
+
 namespace limpet::service {
 namespace {
 
@@ -45,6 +47,12 @@ Match conclude(Match match) {
   return match;
 }
 
+/// As diversion rules name an echo request: the port is type and code.
+L4Address echo_request_to(const net::Address& vip) {
+  const auto protocol = vip.is_v4() ? net::Protocol::icmp : net::Protocol::icmp6;
+  return {protocol, {vip, static_cast<std::uint16_t>(net::echo_request_type(vip.family()) << 8)}};
+}
+
 template <typename T>
 void sort_unique(std::vector<T>& values) {
   std::sort(values.begin(), values.end());
@@ -58,8 +66,9 @@ std::size_t Snapshot::L4Hash::operator()(const L4Address& key) const noexcept {
   return node::AddressHash{}(key.at.address) ^ static_cast<std::size_t>(rest * 0x9e3779b97f4a7c15);
 }
 
-Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids)
-    : node_(node) {
+Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
+                   IcmpEcho echo)
+    : node_(node), echo_(echo) {
   ports_.reserve(services.size());
   for (std::size_t i = 0; i < services.size(); ++i) {
     auto port = std::make_shared<const ServicePort>(services[i], std::move(ids[i]), node_.name());
@@ -77,7 +86,7 @@ Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, st
 store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities) {
   auto ids = identities.assign(config.services);
   if (!ids) return ids.error();
-  return std::make_shared<const Snapshot>(config.node, config.services, std::move(*ids));
+  return std::make_shared<const Snapshot>(config.node, config.services, std::move(*ids), config.icmp_echo);
 }
 
 Match Snapshot::match(const datapath::NewConnection& connection, const node::NodeView& view) const {
@@ -135,7 +144,11 @@ datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
   const std::vector<net::Address> node_port_addresses = node_.node_port_addresses(view);
   for (const auto& port : ports_) {
     const Service& service = port->service();
-    if (service.cluster_ip) plan.services.push_back({service.protocol, {*service.cluster_ip, service.port}});
+    if (service.cluster_ip) {
+      plan.services.push_back({service.protocol, {*service.cluster_ip, service.port}});
+      const bool own = std::find(plan.locals.begin(), plan.locals.end(), *service.cluster_ip) != plan.locals.end();
+      if (echo_ == IcmpEcho::reply && !own) plan.services.push_back(echo_request_to(*service.cluster_ip));
+    }
     for (const net::Address& address : node_port_addresses) {
       if (service.node_port == 0 || address.family() != service.family()) continue;
       plan.services.push_back({service.protocol, {address, service.node_port}});

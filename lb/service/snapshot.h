@@ -83,7 +83,8 @@ class Snapshot {
  public:
   /// `ids` as Identities::assign gave them for the same services. Services do not collide (the reader sees to it);
   /// of two that do, the first is found.
-  Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids);
+  Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
+           IcmpEcho echo = IcmpEcho::ignore);
   /// Of a whole configuration, under the names that `identities` gives. Errors: as Identities::assign.
   static store::Result<std::shared_ptr<const Snapshot>> build(const Config& config, Identities& identities);
 
@@ -91,6 +92,8 @@ class Snapshot {
   /// "ip:port" of each endpoint that the choice is made from, sorted as text; empty unless the action is dnat.
   std::vector<std::string> candidates(const Match& match) const;
 
+  /// Echo requests to a clusterIP are diverted if they are to be answered, but where the node owns the address: there
+  /// its kernel answers.
   datapath::DiversionPlan diversion(const node::NodeView& view) const;
   const NodeRules& node() const noexcept { return node_; }
   std::span<const std::shared_ptr<const ServicePort>> ports() const noexcept { return ports_; }
@@ -106,6 +109,7 @@ class Snapshot {
   Match match_node_port(Match match) const;
 
   NodeRules node_;
+  IcmpEcho echo_;
   std::vector<std::shared_ptr<const ServicePort>> ports_;
   Dispatch vips_;
   Dispatch node_ports_;

@@ -104,11 +104,23 @@ const Case kSettings[] = {
      "datapath: offload\n",
      {"f:1:1: warning: " + kNoServices,
       "f:1:11: error: datapath: cannot use 'offload'; write rewrite (not available in this version: offload, route)"}},
-    {"unavailable_backend",
-     "divert: {backend: nft}\n",
+    {"unknown_backend",
+     "divert: {backend: pf, defragment: always}\n",
      {"f:1:1: warning: " + kNoServices,
-      "f:1:19: error: backend: cannot use 'nft'; write auto, iptables, iptables-nft or iptables-legacy (not available "
-      "in this version: nft)"}},
+      "f:1:19: error: backend: cannot use 'pf'; write auto, iptables, iptables-nft, iptables-legacy or nft",
+      "f:1:35: error: defragment: cannot use 'always'; write auto or never"}},
+    {"unknown_answers",
+     "rejectWith: rst\nicmpEcho: answer\n",
+     {"f:1:1: warning: " + kNoServices, "f:1:13: error: rejectWith: cannot use 'rst'; write icmp or tcp-reset",
+      "f:2:11: error: icmpEcho: cannot use 'answer'; write ignore or reply"}},
+    {"replies_out_of_range",
+     "replies: {perSecond: 0, burst: 1000001}\n",
+     {"f:1:1: warning: " + kNoServices, "f:1:22: error: perSecond: cannot use '0'; write a number from 1 to 1000000",
+      "f:1:32: error: burst: cannot use '1000001'; write a number from 1 to 1000000"}},
+    {"fragment_table_too_large",
+     "tables: {fragments: 16777217}\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:21: error: fragments: cannot use '16777217'; write a number from 1 to 16777216"}},
     {"queue_beyond_the_last",
      "queues: {first: 65535, count: 2}\n",
      {"f:1:1: warning: " + kNoServices, "f:1:31: error: queues 65535 to 65536 do not exist; the last one is 65535"}},
@@ -152,14 +164,11 @@ const Case kSettings[] = {
      {"f:1:1: warning: " + kNoServices,
       "f:1:12: error: unknown key 'tcp_establish' in timeouts; did you mean 'tcp_established'?"}},
     {"every_later_feature_once",
-     "kubernetes: {files: [a.json]}\nrules: {file: b}\nstate: {path: auto}\nrejectWith: tcp-reset\n"
-     "divert: {direct: true}\nservices: []\n",
+     "kubernetes: {files: [a.json]}\nrules: {file: b}\nstate: {path: auto}\nservices: []\n",
      {"f:1:21: warning: files has no effect in this version: only native services are balanced",
       "f:2:15: warning: file has no effect in this version: iptables programs are not run",
       "f:3:15: warning: path has no effect in this version: the tables live in memory and end with the process",
-      "f:4:13: warning: rejectWith has no effect in this version: rejected connections are dropped and counted",
-      "f:5:18: warning: direct has no effect in this version: connections made directly to endpoints are not watched",
-      "f:6:11: warning: services is empty: nothing is balanced"}},
+      "f:4:11: warning: services is empty: nothing is balanced"}},
 };
 INSTANTIATE_TEST_SUITE_P(settings, Diagnostics, testing::ValuesIn(kSettings), case_name);
 
@@ -191,12 +200,24 @@ const Case kNode[] = {
      "services: []\nnode: {nodePortAddresses: all}\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
       "f:2:27: error: nodePortAddresses: cannot use 'all'; write a list of CIDRs, or primary"}},
+    {"localhost_node_ports", "services: [{name: a/b:c, nodePort: 1, port: 1}]\nnode: {localhostNodePorts: true}\n", {}},
+    {"localhost_let_in",
+     "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
+     "node: {localhostNodePorts: true, nodePortAddresses: [10.0.0.0/8, 127.0.0.0/8]}\n",
+     {}},
+    {"localhost_left_out",
+     "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
+     "node: {localhostNodePorts: true, nodePortAddresses: [10.0.0.0/8]}\n",
+     {"f:2:28: warning: localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out"}},
+    {"localhost_is_not_primary",
+     "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
+     "node: {localhostNodePorts: true, nodePortAddresses: primary}\n",
+     {"f:2:28: warning: localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out"}},
     {"later_features",
-     "services: []\nnode:\n  zone: a\n  localhostNodePorts: true\n  compat: nftables\n",
+     "services: []\nnode:\n  zone: a\n  compat: nftables\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
       "f:3:9: warning: zone has no effect in this version: only the hints of Kubernetes EndpointSlices ask for it",
-      "f:4:23: warning: nodePorts on 127.0.0.1 are decided and explained, but this version does not set route_localnet",
-      "f:5:11: warning: this version decides as kube-proxy's iptables mode does, whatever compat says"}},
+      "f:4:11: warning: this version decides as kube-proxy's iptables mode does, whatever compat says"}},
 };
 INSTANTIATE_TEST_SUITE_P(node, Diagnostics, testing::ValuesIn(kNode), case_name);
 
@@ -214,9 +235,9 @@ const Case kServices[] = {
      "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 0, nodePort: 65536}]\n",
      {"f:1:53: error: port: cannot use '0'; write a number from 1 to 65535",
       "f:1:66: error: nodePort: cannot use '65536'; write a number from 1 to 65535"}},
-    {"unavailable_protocol_and_algorithm",
-     "services:\n  - name: a/b:c\n    clusterIP: 10.0.0.1\n    port: 80\n    protocol: SCTP\n    algorithm: maglev\n",
-     {"f:5:15: error: protocol: cannot use 'SCTP'; write TCP or UDP (not available in this version: SCTP)",
+    {"unknown_protocol_and_algorithm",
+     "services:\n  - name: a/b:c\n    clusterIP: 10.0.0.1\n    port: 80\n    protocol: sctp\n    algorithm: maglev\n",
+     {"f:5:15: error: protocol: cannot use 'sctp'; write TCP, UDP, SCTP or UDPLite",
       "f:6:16: error: algorithm: cannot use 'maglev'; write random"}},
     {"affinity_out_of_range",
      "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, sessionAffinity: {clientIP: {timeoutSeconds: 86401}}}]\n",
@@ -247,10 +268,16 @@ const Case kServices[] = {
      {"f:3:10: error: name a/b:c is taken by a/b:c on line 2; change one of the two",
       "f:3:28: error: clusterIP 10.0.0.1:80/TCP is taken by a/b:c on line 2; change one of the two",
       "f:3:58: error: nodePort 30000/TCP (IPv4) is taken by a/b:c on line 2; change one of the two"}},
+    {"collision_of_another_protocol",
+     "services:\n- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, protocol: SCTP}\n"
+     "- {name: a/b:d, clusterIP: 10.0.0.1, port: 80, protocol: SCTP}\n",
+     {"f:3:28: error: clusterIP 10.0.0.1:80/SCTP is taken by a/b:c on line 2; change one of the two"}},
     {"neighbours_do_not_collide",
      "services:\n- {name: a/b:c, clusterIP: 10.0.0.1, port: 80, nodePort: 30000}\n"
      "- {name: a/b:d, clusterIP: 10.0.0.1, port: 81}\n- {name: a/b:e, clusterIP: 10.0.0.1, port: 80, protocol: UDP, "
-     "nodePort: 30000}\n- {name: a/b:f, clusterIP: 'fd00::1', port: 80, nodePort: 30000}\n",
+     "nodePort: 30000}\n- {name: a/b:f, clusterIP: 'fd00::1', port: 80, nodePort: 30000}\n"
+     "- {name: a/b:g, clusterIP: 10.0.0.1, port: 80, protocol: SCTP, nodePort: 30000}\n"
+     "- {name: a/b:h, clusterIP: 10.0.0.1, port: 80, protocol: UDPLite, nodePort: 30000}\n",
      {}},
     {"vip_of_the_node",
      "node: {addresses: [10.0.0.1]}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80}]\n",
@@ -286,14 +313,16 @@ TEST(ConfigReader, reads_every_setting) {
 datapath: rewrite
 queues: {first: 100, count: 4, maxLength: 16384, batch: 32}
 marks: {mask: 0x00100000}
-divert: {backend: iptables-legacy, direct: false}
+divert: {backend: nft, direct: true, defragment: never}
 masqueradePorts: [2000-3000, 8080]
 midstream: drop
-rejectWith: icmp
+rejectWith: tcp-reset
+icmpEcho: reply
+replies: {perSecond: 50, burst: 7}
 onDeath: bypass
 stop: remove
 state: {path: none}
-tables: {flows: 1000, affinity: 2000}
+tables: {flows: 1000, affinity: 2000, fragments: 3000}
 timeouts: {tcp_established: 5d, udp: 30, udp_stream: 2m, tcp_close: 10s}
 services: []
 )",
@@ -305,17 +334,52 @@ services: []
   EXPECT_EQ(config.queues.max_length, 16384U);
   EXPECT_EQ(config.queues.batch, 32U);
   EXPECT_EQ(config.mark_mask, 0x00100000U);
-  EXPECT_EQ(config.backend, RuleBackend::iptables_legacy);
+  EXPECT_EQ(config.backend, RuleBackend::nft);
+  EXPECT_TRUE(config.divert_direct);
+  EXPECT_EQ(config.defragment, Defragment::never);
   EXPECT_THAT(config.masquerade_ports, ElementsAre(PortRange{2000, 3000}, PortRange{8080, 8080}));
   EXPECT_EQ(config.midstream, Midstream::drop);
+  EXPECT_EQ(config.reject_with, RejectWith::tcp_reset);
+  EXPECT_EQ(config.icmp_echo, IcmpEcho::reply);
+  EXPECT_EQ(config.replies.per_second, 50U);
+  EXPECT_EQ(config.replies.burst, 7U);
   EXPECT_EQ(config.on_death, OnDeath::bypass);
   EXPECT_EQ(config.on_stop, OnStop::remove);
   EXPECT_EQ(config.tables.flows, 1000U);
   EXPECT_EQ(config.tables.affinity, 2000U);
+  EXPECT_EQ(config.tables.fragments, 3000U);
   EXPECT_EQ(config.timeouts.tcp_established, flow::Seconds{432000});
   EXPECT_EQ(config.timeouts.udp, flow::Seconds{30});
   EXPECT_EQ(config.timeouts.udp_stream, flow::Seconds{120});
   EXPECT_EQ(config.timeouts.tcp_close, flow::Seconds{10});
+}
+
+TEST(ConfigReader, has_the_defaults_of_the_readme) {
+  const Config config = *read_config("services: []", "f", "host").config;
+  EXPECT_EQ(config.backend, RuleBackend::automatic);
+  EXPECT_FALSE(config.divert_direct);
+  EXPECT_EQ(config.defragment, Defragment::automatic);
+  EXPECT_EQ(config.reject_with, RejectWith::icmp);
+  EXPECT_EQ(config.icmp_echo, IcmpEcho::ignore) << "kube-proxy answers nothing either";
+  EXPECT_EQ(config.replies.per_second, 1000U);
+  EXPECT_EQ(config.replies.burst, 200U);
+  EXPECT_EQ(config.tables.fragments, 4096U);
+}
+
+TEST(ConfigReader, knows_four_protocols) {
+  struct {
+    const char* word;
+    net::Protocol protocol;
+  } const cases[] = {{"TCP", net::Protocol::tcp},
+                     {"UDP", net::Protocol::udp},
+                     {"SCTP", net::Protocol::sctp},
+                     {"UDPLite", net::Protocol::udplite}};
+  for (const auto& c : cases) {
+    const std::string text = "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, protocol: ";
+    const auto loaded = read_config(text + c.word + "}]", "f", "host");
+    ASSERT_TRUE(loaded.config) << c.word;
+    EXPECT_EQ(loaded.config->services[0].protocol, c.protocol);
+  }
 }
 
 TEST(ConfigReader, names_the_node_after_the_host_in_lower_case) {

@@ -292,6 +292,34 @@ TEST(Diversion, listed_addresses_do_not_hide_where_masqueraded_replies_arrive) {
       << "nodePorts listen on the listed ones only";
 }
 
+TEST(Diversion, names_echo_requests_to_vips_if_they_are_to_be_answered) {
+  Service six = seed_service();
+  six.name = "default/six:http";
+  six.cluster_ip = ip("fd00::63");
+  six.node_port = 0;
+  six.endpoints = {};
+  Service own = seed_service();
+  own.name = "default/own:http";
+  own.cluster_ip = ip("10.128.0.5");  // an address of the node: its kernel answers
+  own.node_port = 0;
+  Config config;
+  config.node = seed_node();
+  config.services = {seed_service(), six, own};
+  config.services[0].node_port = 0;
+  for (const IcmpEcho echo : {IcmpEcho::ignore, IcmpEcho::reply}) {
+    config.icmp_echo = echo;
+    datapath::EndpointSlots slots(64);
+    Identities identities(slots);
+    const auto snapshot = *Snapshot::build(config, identities);
+    std::vector<std::string> expected = {"tcp 10.31.240.99:80", "tcp 10.128.0.5:80", "tcp [fd00::63]:80"};
+    if (echo == IcmpEcho::reply) {  // 2048 = 8 << 8, 32768 = 128 << 8
+      expected.insert(expected.begin(), "icmp 10.31.240.99:2048");
+      expected.push_back("icmp6 [fd00::63]:32768");
+    }
+    EXPECT_EQ(text(snapshot->diversion(seed_view()).services), expected);
+  }
+}
+
 TEST(Diversion, is_empty_without_services) {
   const World world(seed_node(), {});
   const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
