@@ -7,8 +7,14 @@
 //
 // Source and destination are the request's, exchanged, so the answer comes from the address that the client asked. As
 // Linux answers (net/ipv4/netfilter/nf_reject_ipv4.c, nf_reject_ipv6.c, icmp.c), nothing is answered that must not be
-// (RFC 1122 section 3.2.2): a request from or to a multicast, broadcast or unspecified address, an ICMP error, a RST,
-// a later fragment. Whole IP packets, checksums included; hop limit 64. Pure; no allocation.
+// (RFC 1122 section 3.2.2, RFC 4443 section 2.4): a request from or to a multicast, broadcast (255.255.255.255: a subnet's
+// is not known here) or unspecified address, an ICMP error or redirect, a RST, a later fragment. A RST answers no fragment
+// at all: how long the segment was is not known.
+//
+// Whole IP packets, checksums included: hop limit 64, no options or extension headers, IPv4 with don't-fragment, which
+// makes identification 0 right (RFC 6864); an ICMP error has TOS 0xc0 and an echo reply the request's. The request's own
+// transport checksum is not verified: it may not be complete yet. An echo reply's is adjusted (RFC 1624), so a wrong one
+// stays wrong. The request may have been cut short, but not that of an echo. Pure; no allocation.
 #pragma once
 
 #include <cstddef>

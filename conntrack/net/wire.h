@@ -42,5 +42,8 @@ inline std::uint32_t load_be32(const std::byte* from) noexcept {
 inline void store_be16(std::byte* to, std::uint16_t value) noexcept {
   store_native(to, network_order(value));
 }
+inline void store_be32(std::byte* to, std::uint32_t value) noexcept {
+  store_native(to, network_order(value));
+}
 
 }  // namespace limpet::net
