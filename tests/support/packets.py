@@ -70,13 +70,18 @@ class Ghost:
         """The host's interface is named after the router, the router's after the host (netns.link)."""
         self.address = address
         self._mac_of_router = bytes.fromhex(_mac(router, host.name).replace(":", ""))
-        router.run("ip", "neigh", "replace", address, "lladdr", _mac(host, router.name), "dev", host.name,
-                   "nud", "permanent")
+        self._host, self._router = host, router
+        self.introduce()
         self._type = ETH_P_IP if version(address) == 4 else ETH_P_IPV6
         self._device = router.name
         self._socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(self._type))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind((router.name, self._type))
+
+    def introduce(self):
+        """Tell the router where this address is to be found."""
+        self._router.run("ip", "neigh", "replace", self.address, "lladdr", _mac(self._host, self._router.name),
+                         "dev", self._host.name, "nud", "permanent")
 
     def close(self):
         self._socket.close()
