@@ -1,6 +1,6 @@
 // pipeline_handler.h: what limpet does with the packets of a queue: the pipeline, under a clock read once a batch.
 // When a batch arrives, the flow table's memory for all of its packets is asked for at once; then each is processed.
-// Between batches it sweeps its share of the flow table, at the pace that visits every record once in kLap (a worker that
+// A packet that is refused with an answer is answered at once (reply_sender.h). Between batches it sweeps its share of the flow table, at the pace that visits every record once in kLap (a worker that
 // idles wakes ten times a second, and then visits kMostAtOnce at most: beyond 1.6 million records a lap takes longer).
 #pragma once
 
@@ -15,18 +15,21 @@
 #include "lb/datapath/published.h"
 #include "lb/node/node_view.h"
 #include "lb/queue/message.h"
+#include "lb/queue/reply_sender.h"
 
 namespace limpet::queue {
 
 class PipelineHandler {
  public:
   PipelineHandler(datapath::Pipeline& pipeline, const flow::FlowTable& flows,
-                  const datapath::Published<node::NodeView>& node, datapath::WorkerContext context, unsigned workers)
+                  const datapath::Published<node::NodeView>& node, datapath::WorkerContext context, unsigned workers,
+                  ReplySender* replies = nullptr)
       : pipeline_(&pipeline),
         flows_(&flows),
         reader_(node),
         context_(context),
         workers_(workers),
+        replies_(replies),
         swept_(flow::now()) {}
 
   void begin_batch(std::span<const Message> batch) {
@@ -37,7 +40,11 @@ class PipelineHandler {
     for (const std::uint64_t prefetched : prefetched_) flows_->prefetch_flow(prefetched);
   }
   datapath::Verdict handle(const datapath::Packet& packet) {
-    return pipeline_->process(packet, *node_, now_, context_);
+    const datapath::Verdict verdict = pipeline_->process(packet, *node_, now_, context_);
+    if (verdict.reply != net::ReplyKind::none && replies_ != nullptr) [[unlikely]] {
+      replies_->answer(verdict.reply, packet, now_);
+    }
+    return verdict;
   }
   void end_batch() {
     const flow::Instant now = flow::now();
@@ -57,6 +64,7 @@ class PipelineHandler {
   datapath::Published<node::NodeView>::Reader reader_;
   datapath::WorkerContext context_;
   unsigned workers_;
+  ReplySender* replies_;  // nullptr: nothing is answered
   const node::NodeView* node_ = nullptr;
   std::vector<std::uint64_t> prefetched_;  // of the batch; keeps its capacity
   flow::Instant now_{};
