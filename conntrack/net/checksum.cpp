@@ -1,11 +1,16 @@
 #include "conntrack/net/checksum.h"
 
+#include <algorithm>
+
+#include "conntrack/net/crc32c.h"
+
 namespace limpet::net {
 
 namespace {
 
 constexpr std::size_t kTcpChecksumOffset = 16;
-constexpr std::size_t kUdpChecksumOffset = 6;
+constexpr std::size_t kUdpChecksumOffset = 6;  // UDP-Lite's, too
+constexpr std::size_t kSctpChecksumOffset = 8;
 
 /// Unfolded sum. One plain loop, which the compiler turns into the widest additions of the function it is inlined into.
 [[gnu::always_inline]] inline std::uint64_t accumulate(std::span<const std::byte> bytes) noexcept {
@@ -65,16 +70,29 @@ std::uint16_t ipv4_header_checksum(std::span<const std::byte> header) noexcept {
 }
 
 std::size_t l4_checksum_offset(const PacketView& packet) noexcept {
-  return packet.l4_offset + (packet.is_tcp() ? kTcpChecksumOffset : kUdpChecksumOffset);
+  if (packet.is_tcp()) return packet.l4_offset + kTcpChecksumOffset;
+  const bool is_sctp = packet.tuple.protocol == Protocol::sctp;
+  return packet.l4_offset + (is_sctp ? kSctpChecksumOffset : kUdpChecksumOffset);
 }
 
 std::uint16_t full_l4_checksum(const PacketView& packet) noexcept {
-  std::span<const std::byte> l4 = packet.bytes.subspan(packet.l4_offset);
-  if (!packet.is_tcp()) l4 = l4.first(load_be16(&l4[4]));
+  const std::span<const std::byte> l4 = packet.bytes.subspan(packet.l4_offset);
+  std::size_t stated = l4.size();   // what the pseudo-header says
+  std::size_t covered = l4.size();  // what is summed
+  if (packet.tuple.protocol == Protocol::udp) stated = covered = load_be16(&l4[4]);
+  if (packet.tuple.protocol == Protocol::udplite && load_be16(&l4[4]) != 0) covered = load_be16(&l4[4]);
   const auto field = load_native<std::uint16_t>(&packet.bytes[l4_checksum_offset(packet)]);
-  const std::uint64_t total = accumulate_fastest(l4) + pseudo_header(packet, l4.size()) + without(field);
+  const std::uint64_t total =
+      accumulate_fastest(l4.first(std::min(covered, l4.size()))) + pseudo_header(packet, stated) + without(field);
   const auto checksum = static_cast<std::uint16_t>(~fold(total));
   return !packet.is_tcp() && checksum == 0 ? std::uint16_t{0xffff} : checksum;
+}
+
+std::uint32_t full_sctp_checksum(std::span<const std::byte> sctp) noexcept {
+  // The field counts as zero: take away what it adds.
+  const auto field = load_native<std::uint32_t>(&sctp[kSctpChecksumOffset]);
+  const std::size_t following = sctp.size() - kSctpChecksumOffset - sizeof field;
+  return little_endian(crc32c(sctp) ^ crc32c_change(field, following));
 }
 
 std::uint16_t icmp_checksum(std::span<const std::byte> packet, std::size_t icmp_offset) noexcept {

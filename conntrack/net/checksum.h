@@ -3,7 +3,8 @@
 //   sum       one's-complement sum of 16-bit words, folded to 16 bits (RFC 1071)
 //   delta     adjust a checksum field for changed bytes without reading the rest (RFC 1624, eqn. 3):
 //             HC' = ~(~HC + ~m + m')
-//   full      the transport checksum over pseudo-header, header and payload (RFC 793, 768, 8200 section 8.1)
+//   full      the transport checksum over pseudo-header, header and payload (RFC 793, 768, 8200 section 8.1); SCTP's,
+//             which is a CRC (crc32c.h), over its header and chunks
 //
 // Sums are computed on words in memory order, whatever the byte order of the machine (RFC 1071 section 2B), so a result
 // is stored with memcpy and never byte-swapped. And since 2^16 = 1 (mod 2^16 - 1), words of any width that is a
@@ -67,10 +68,14 @@ std::uint16_t sum(std::span<const std::byte> bytes) noexcept;
 /// Checksum of an IPv4 header, its own checksum field counted as zero: the value to store there. The header is valid.
 std::uint16_t ipv4_header_checksum(std::span<const std::byte> header) noexcept;
 
-/// The TCP or UDP checksum of the whole packet, its own field counted as zero: the value to store there. A UDP result
-/// of zero is returned as 0xffff (RFC 768). UDP is summed as far as its own length field says, TCP to the end of the
-/// packet.
+/// The TCP, UDP or UDP-Lite checksum of the whole packet, its own field counted as zero: the value to store there. A
+/// result of zero is returned as 0xffff, but for TCP (RFC 768). UDP is summed as far as its own length field says,
+/// UDP-Lite as far as its coverage (RFC 3828), TCP to the end of the packet.
 std::uint16_t full_l4_checksum(const PacketView& packet) noexcept;
+
+/// The checksum of an SCTP packet, common header first, its own field counted as zero: the value to store there with
+/// store_native().
+std::uint32_t full_sctp_checksum(std::span<const std::byte> sctp) noexcept;
 
 /// The ICMP (RFC 792) or ICMPv6 (RFC 4443 section 2.3, with pseudo-header) checksum of the message at `icmp_offset` of the
 /// packet, to the packet's end, its own field counted as zero: the value to store there.

@@ -1,10 +1,11 @@
 // crc32c.h: SCTP's checksum (RFC 9260 appendix A; Castagnoli's polynomial, reflected 0x82f63b78).
 //
-//   crc32c        the processor's instruction (SSE4.2) where present, chosen once at start
+//   crc32c        the processor's instruction (SSE4.2) where present, asked for at each call: a load and a test
 //   crc32c_plain  a table of 256 words: the same function, for any machine, and the twin that tests compare with
 //
 // CRC is linear: changing some bytes changes the CRC by the CRC of the difference, advanced over the bytes that follow.
-// So a header can be rewritten without reading the payload, and a wrong checksum stays wrong.
+// So a header can be rewritten without reading the payload, and a wrong checksum stays wrong. Advancing over n bytes is
+// multiplying by x^8n modulo the polynomial: one product a hexadecimal digit of n that is not 0, from tables.
 // Values are the CRC as a number; SCTP sends it least significant byte first. Pure.
 #pragma once
 

@@ -29,6 +29,10 @@ constexpr std::uint16_t network_order(std::uint16_t value) noexcept {
 constexpr std::uint32_t network_order(std::uint32_t value) noexcept {
   return std::endian::native == std::endian::little ? __builtin_bswap32(value) : value;
 }
+/// Between host and little-endian order, in which SCTP sends its CRC; its own inverse.
+constexpr std::uint32_t little_endian(std::uint32_t value) noexcept {
+  return std::endian::native == std::endian::little ? value : __builtin_bswap32(value);
+}
 
 inline std::uint8_t load8(const std::byte* from) noexcept {
   return std::to_integer<std::uint8_t>(*from);
