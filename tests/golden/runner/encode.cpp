@@ -160,7 +160,7 @@ Bytes ipv4(const PacketSpec& packet, const Bytes& l4, const Place& place) {
   const std::size_t header = 20 + packet.ip_options.size();
   Bytes out;
   put8(out, 0x40U | static_cast<unsigned>(header / 4)), put8(out, packet.tos);
-  put16(out, static_cast<unsigned>(header + l4.size()));
+  put16(out, packet.ip_length.value_or(static_cast<unsigned>(header + l4.size())));
   put16(out, packet.id);
   put16(out, (packet.dont_fragment ? 0x4000U : 0U) | (place.more ? 0x2000U : 0U) | place.offset);
   put8(out, packet.ttl), put8(out, packet.protocol), put16(out, 0);
@@ -181,7 +181,7 @@ Bytes ipv6(const PacketSpec& packet, const Bytes& l4, const Place& place) {
   for (const Extension& extension : chain) length += 1 + extension.body.size();
   Bytes out;
   put32(out, 6U << 28 | packet.tos << 20 | packet.flow_label);
-  put16(out, static_cast<unsigned>(length));
+  put16(out, packet.ip_length.value_or(static_cast<unsigned>(length)));
   put8(out, chain.empty() ? packet.protocol : chain.front().type), put8(out, packet.ttl);
   append(out, packet.source), append(out, packet.destination);
   for (std::size_t i = 0; i < chain.size(); ++i) {
@@ -202,7 +202,9 @@ Bytes encode(const PacketSpec& packet) {
     l4.erase(l4.begin(), l4.begin() + static_cast<std::ptrdiff_t>(packet.piece->from));
   }
   Bytes out = packet.v4 ? ipv4(packet, l4, place) : ipv6(packet, l4, place);
-  if (packet.first && *packet.first < out.size()) out.resize(*packet.first);
+  const std::size_t most =
+      std::min(packet.first.value_or(out.size()), packet.cut.value_or(l4.size()) + out.size() - l4.size());
+  out.resize(std::min(out.size(), most));
   return out;
 }
 

@@ -61,8 +61,10 @@ struct PacketSpec {
   std::vector<PacketSpec> quoted;  // at most one: the packet that an ICMP error is about
   Bytes payload;                   // after the transport header: SCTP's chunks, ICMP's data
 
-  std::optional<Piece> piece;        // a fragment
-  std::optional<std::size_t> first;  // no more than so many bytes of it all
+  std::optional<Piece> piece;         // a fragment
+  std::optional<std::size_t> first;   // no more than so many bytes of it all
+  std::optional<std::size_t> cut;     // no more than so many bytes after the IP header
+  std::optional<unsigned> ip_length;  // what the IP header states, if not the truth
 };
 
 Bytes encode(const PacketSpec& packet);

@@ -69,7 +69,7 @@ Checksum read_checksum(const std::string& word) {
 
 bool read_ip(const std::string& word, Words& words, PacketSpec& packet) {
   if (word == "ttl") return packet.ttl = words.number(), true;
-  if (word == "tos") return packet.tos = words.number(), true;
+  if (word == "tos") return packet.tos = packet.v4 ? words.number() : (words.number(), 0), true;
   if (word == "dscp") return packet.tos |= words.number() << 2, true;
   if (word == "ecn") return packet.tos |= words.number(), true;
   if (word == "id") return packet.id = words.number(), true;
@@ -78,6 +78,8 @@ bool read_ip(const std::string& word, Words& words, PacketSpec& packet) {
   if (word == "ip-options") return packet.ip_options = test::from_hex(words.next()), true;
   if (word == "piece") return packet.piece = read_piece(words.next()), true;
   if (word == "first") return packet.first = words.number(), true;
+  if (word == "cut") return packet.cut = words.number(), true;
+  if (word == "ip-length") return packet.ip_length = words.number(), true;
   if (word == "checksum") return packet.checksum = read_checksum(words.next()), true;
   if (word == "pending") return packet.checksum = Checksum::pending, true;
   if (word == "bytes") return packet.payload = counted_bytes(words.number()), true;

@@ -180,6 +180,13 @@ void Script::set(Words& words) {
     config_.tables.flows = words.number();
   } else if (what == "ports") {
     config_.masquerade_ports = {port_range(words.next())};
+  } else if (what == "direct") {
+    config_.divert_direct = true;
+  } else if (what == "echo") {
+    words.expect("reply");
+    config_.icmp_echo = service::IcmpEcho::reply;
+  } else if (what == "localhost-node-ports") {
+    config_.node.localhost_node_ports = true;
   } else if (what == "masquerade-all") {
     config_.node.masquerade_all = true;
   } else {

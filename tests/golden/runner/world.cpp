@@ -39,6 +39,7 @@ datapath::PipelineOptions pipeline_options(const service::Config& config) {
   datapath::PipelineOptions options;
   options.mark_mask = config.mark_mask;
   options.midstream = config.midstream;
+  options.track_direct = config.divert_direct;
   options.reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset;
   return options;
 }
@@ -79,6 +80,9 @@ Departure World::cross(const Arrival& arrival, Bytes packet) {
                                          .truncated = arrival.truncated},
                                         node_, now_, worker_);
   if (departure.verdict.set_mark) departure.mark = departure.verdict.mark;
+  Bytes room(net::kMaxReply);
+  const auto answer = net::build_reply(departure.verdict.reply, departure.bytes, room);
+  departure.answer.assign(answer.begin(), answer.end());
   return departure;
 }
 
