@@ -4,9 +4,15 @@
 //           (it covers bytes that are elsewhere)
 //   later   no ports: only its addresses are rewritten, to what the first one's became (flow/fragment_table.h)
 //
-// The datagram is named by (source, destination, protocol, identification): RFC 791, RFC 8200 section 4.5. SCTP is
-// refused: its checksum depends on the ports and on the length of the whole, which a fragment does not know.
-// A TCP or UDP header that is not whole in the first fragment (RFC 1858) is truncated. Pure; never throws.
+// The datagram is named by (source, destination, protocol, identification): RFC 791. IPv6 names it without the protocol
+// (RFC 8200 section 4.5): DatagramId::protocol is 0 there, and a later fragment's tuple has what that fragment states,
+// which may be an extension header. SCTP is refused: its checksum depends on the ports and on the length of the whole,
+// which a fragment does not know. A TCP or UDP header that is not whole in the first fragment (RFC 1858, RFC 7112) is
+// truncated; a later fragment that would overwrite the first 20 bytes of TCP (RFC 3128) is refused. ICMP is not
+// translated in pieces: unsupported_protocol, as other transports without ports.
+//
+// A first fragment is rewritten by rewrite() of nat.h, ChecksumMode::incremental: other modes need the whole. No
+// allocation. Pure; never throws.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +38,7 @@ struct Fragment {
 };
 
 /// Fills `fragment` on ParseError::none; otherwise leaves it unspecified. ParseError::fragment: one that cannot be
-/// translated. A packet that is no fragment is unsupported_protocol.
+/// translated. A packet that is no fragment (an atomic one is none) is unsupported_protocol.
 ParseError parse_fragment(std::span<std::byte> bytes, Fragment& fragment) noexcept;
 
 /// Rewrite the addresses of a later fragment, and the IPv4 header checksum.
