@@ -1,7 +1,8 @@
 // check.h: `limpet check -c FILE`: is this configuration good?
 //
-// Diagnostics go to `err`, one a line, file:line:column first; a summary to `out` if there is no error.
-// Exit codes: 0 good (warnings allowed), 3 not.
+// Besides what is wrong it says what will probably not work: replies that may not come back (lb/service/return_path.h),
+// VIPs that the node owns, values without effect. Diagnostics go to `err`, one a line, file:line:column first; a summary
+// to `out` if there is no error. Exit codes: 0 good (warnings allowed), 3 not.
 #pragma once
 
 #include <iosfwd>

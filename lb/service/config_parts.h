@@ -11,7 +11,7 @@ namespace limpet::service {
 
 void read_node(Fields& top, NodeConfig& node);
 void read_settings(Fields& top, Config& config);
-/// After read_node: warns of VIPs that are addresses of the node.
+/// After read_node: warns of VIPs that are addresses of the node, and of replies that may not come back.
 void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& services);
 
 /// The one warning of a key that is checked and otherwise left alone.

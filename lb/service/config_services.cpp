@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "lb/service/config_parts.h"
+#include "lb/service/return_path.h"
 
 namespace limpet::service {
 namespace {
@@ -26,6 +27,7 @@ struct Entry {
   YAML::Mark name_at;
   YAML::Mark cluster_ip_at;
   YAML::Mark node_port_at;
+  YAML::Mark masquerade_at;
 };
 
 /// None, ClientIP, or {clientIP: {timeoutSeconds: N}}.
@@ -123,6 +125,7 @@ Entry read_service(Fields& fields) {
   entry.name_at = fields.place("name");
   entry.cluster_ip_at = fields.place("clusterIP");
   entry.node_port_at = fields.place("nodePort");
+  entry.masquerade_at = fields.place("masquerade");
   return entry;
 }
 
@@ -166,6 +169,33 @@ void warn_of_own_vip(const Entry& entry, const NodeConfig& node, Report& report)
                                           " is also an address of this node: connections from it are masqueraded");
 }
 
+/// Of replies that may not come back. One warning for all services that only lack a local detector.
+class ReturnPaths {
+ public:
+  ReturnPaths(const NodeConfig& node, Report& report) : node_(node), report_(report) {}
+
+  void add(const Entry& entry) {
+    const auto lost = lost_replies(entry.service, node_);
+    if (!lost) return;
+    if (lost->cause != LostReplies::Cause::no_detector) {
+      report_.warning(entry.masquerade_at, describe(*lost, entry.service, node_));
+    } else if (undetected_++ == 0) {
+      first_undetected_ = entry;
+    }
+  }
+  void finish() {
+    if (undetected_ == 0) return;
+    const auto lost = lost_replies(first_undetected_.service, node_);
+    report_.warning(first_undetected_.name_at, describe(*lost, first_undetected_.service, node_, undetected_ - 1));
+  }
+
+ private:
+  const NodeConfig& node_;
+  Report& report_;
+  std::size_t undetected_ = 0;
+  Entry first_undetected_;
+};
+
 }  // namespace
 
 void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& services) {
@@ -173,6 +203,7 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
   if (!top.has("services")) top.warning("services", "no services: nothing is balanced");
   if (!list.IsDefined() || !top.expect_list(list, "services")) return;
   Conflicts conflicts(top.report());
+  ReturnPaths return_paths(node, top.report());
   std::size_t index = 0;
   for (const YAML::Node& element : list) {
     Fields fields(element, "services[" + std::to_string(index++) + "]", top.report());
@@ -180,8 +211,10 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
     Entry entry = read_service(fields);
     conflicts.add(entry);
     warn_of_own_vip(entry, node, top.report());
+    return_paths.add(entry);
     services.push_back(std::move(entry.service));
   }
+  return_paths.finish();
   if (index == 0) top.warning("services", "services is empty: nothing is balanced");
 }
 

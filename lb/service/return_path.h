@@ -1,0 +1,46 @@
+// return_path.h: will the endpoints' replies come back through this node, where alone they can be translated?
+//
+// Replies to a masqueraded connection do: they are addressed to the node. Where the client's address is kept, the
+// endpoint answers the client itself, by its own routes:
+//
+//   endpoint    on this node     its nodeName, its address is one of the node's, or in the node's own pod range
+//                                (detectLocal NodeCIDR): the reply comes back
+//               elsewhere        another nodeName: past this node, unless the client is on it
+//               not stated       nobody can tell from the configuration
+//   client      a pod or process of this node: comes back whatever the endpoint. Anybody else: as the endpoint
+//
+// Worth a warning, since the connection then hangs without a trace here:
+//   masquerade_never   `masquerade: never`, a door that leads others than this node's own to every endpoint, and one
+//                      that is elsewhere or not stated. (`nodeName: THIS` says of one that it is behind this node)
+//   no_detector        `masquerade: auto`, a clusterIP, nothing that tells pods from others, an endpoint elsewhere
+//   localhost          localhostNodePorts and `never`: who comes from 127.0.0.1 cannot be answered by another machine
+// Not, because they are right in kube-proxy's table: Local policies (endpoints of this node only), pods, nodePorts
+// under Cluster. Nor a configuration under `auto` that names no nodes: its endpoints may well be behind this one.
+//
+// Endpoints of weight 0 do not count. Pure.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "lb/service/node_rules.h"
+#include "lb/service/service.h"
+
+namespace limpet::service {
+
+struct LostReplies {
+  enum class Cause : std::uint8_t { masquerade_never, no_detector, localhost };
+  Cause cause{};
+  std::size_t endpoints = 0;  // that are not known to be on this node
+  const Endpoint* first = nullptr;
+};
+
+/// nullopt: they come back, as far as the configuration tells. The result points into `service`.
+std::optional<LostReplies> lost_replies(const Service& service, const NodeConfig& node);
+
+/// What is so and what to do, in a sentence. `more`: further services with the same cause.
+std::string describe(const LostReplies& lost, const Service& service, const NodeConfig& node, std::size_t more = 0);
+
+}  // namespace limpet::service
