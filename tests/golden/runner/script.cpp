@@ -89,6 +89,8 @@ void Script::line(const std::string& text) {
   } else if (word == "after") {
     if (!world_) throw SyntaxError("after … before the first packet");
     world_->pass(duration(words.next()));
+  } else if (word == "sweep") {
+    if (world_) world_->sweep();
   } else if (word == "count") {
     const std::string counter = words.next();
     const std::uint32_t expected = words.number();

@@ -51,6 +51,8 @@ class World {
 
   Departure cross(const Arrival& arrival, Bytes packet);
   void pass(flow::Seconds time) { now_ += time; }
+  /// Retire what is due, as workers do between packets. A packet that meets a flow that is due retires it, too.
+  void sweep() { pipeline_.sweep(flows_.capacity(), now_, worker_); }
   /// From now on the node has no address.
   void lose_addresses() { node_ = {}; }
 
