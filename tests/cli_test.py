@@ -18,7 +18,7 @@ import unittest
 
 SEED = pathlib.Path(__file__).resolve().parents[1] / "deploy" / "seed.yaml"
 CONNECTION = ("--from", "203.0.113.7", "--to", "10.31.240.99:80")
-SUBCOMMANDS = ("run", "check", "explain", "divert")
+SUBCOMMANDS = ("run", "check", "explain", "divert", "doctor")
 POINTER = r"--help"  # what to do about a command line that cannot be understood
 
 program = None  # the path of limpet, once main() knows it
@@ -52,6 +52,7 @@ class Usage(Case):
             ("explain without -c", ("explain", *CONNECTION), "--config", POINTER),
             ("divert without a verb", ("divert",), "subcommand", POINTER),
             ("divert print without -c", ("divert", "print"), "--config", POINTER),
+            ("doctor with a word too many", ("doctor", "extra"), "extra", POINTER),
             ("-c without a file", ("check", "-c"), "--config", POINTER),
             ("explain without --from", (*explain, "--to", "10.31.240.99:80"), "--from", POINTER),
             ("explain without --to", (*explain, "--from", "203.0.113.7"), "--to", POINTER),
@@ -106,7 +107,7 @@ class Configuration(Case):
     def everywhere(self, config):
         """Every subcommand that reads a configuration, and needs nothing else before that."""
         return (("check", "-c", config), ("run", "-c", config), ("divert", "print", "-c", config),
-                ("explain", "-c", config, *CONNECTION))
+                ("explain", "-c", config, *CONNECTION), ("doctor", "-c", config))
 
     def test_a_file_that_cannot_be_read_is_named(self):
         for path, reason in ((self.folder / "missing.yaml", "No such file or directory"),

@@ -9,6 +9,7 @@
 
 #include "lb/cli/check.h"
 #include "lb/cli/divert.h"
+#include "lb/cli/doctor.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/explain.h"
 #include "lb/cli/run.h"
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
   limpet::cli::add_check(app, exit_code);
   limpet::cli::add_explain(app, exit_code);
   limpet::cli::add_divert(app, exit_code);
+  limpet::cli::add_doctor(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
