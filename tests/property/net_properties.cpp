@@ -1,96 +1,28 @@
 // Properties of conntrack/net over random packets. A failure prints the seed that reproduces it (RC_PARAMS="seed=…").
-#include <algorithm>
-#include <memory>
-
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 #include "conntrack/net/checksum.h"
-#include "conntrack/net/nat.h"
-#include "tests/support/packet_builder.h"
+#include "tests/property/net_generators.h"
 
 namespace limpet::net {
 namespace {
 
-using test::Bytes;
-using test::PacketBuilder;
+using namespace properties;
 
-Bytes any_bytes(std::size_t size) {
-  const auto values = *rc::gen::container<std::vector<std::uint8_t>>(size, rc::gen::arbitrary<std::uint8_t>());
-  const auto bytes = std::as_bytes(std::span(values));
-  return {bytes.begin(), bytes.end()};
+std::size_t shortest_header(const PacketView& view) {
+  if (view.tuple.protocol == Protocol::sctp) return 12;
+  return view.is_tcp() ? 20 : 8;
 }
-
-bool any_bool() {
-  return *rc::gen::arbitrary<bool>();
-}
-/// From `low` to `high`, both included.
-std::size_t between(std::size_t low, std::size_t high) {
-  return *rc::gen::inRange(low, high + 1);
-}
-
-Address any_address(Family family) {
-  return Address::from_wire(family, any_bytes(16).data());
-}
-AddressPort any_endpoint(Family family) {
-  return {any_address(family), *rc::gen::arbitrary<std::uint16_t>()};
-}
-Rewrite any_rewrite(Family family) {
-  return {any_endpoint(family), any_endpoint(family)};
-}
-
-void add_extensions(PacketBuilder& builder) {
-  for (std::size_t left = between(0, kMaxExtensionHeaders); left > 0; --left) {
-    const unsigned type = *rc::gen::element(0U, 43U, 44U, 51U, 60U);
-    type == 44 ? builder.fragment(0, false) : builder.extension(type, 8 * between(2, 4));
-  }
-}
-
-/// A packet that parses, TCP or UDP, of the given family, with every kind of header.
-PacketBuilder any_packet(Family family) {
-  PacketBuilder builder;
-  const std::string source = any_address(family).to_string(), destination = any_address(family).to_string();
-  if (family == Family::v4) {
-    builder.v4(source, destination).ip_options(4 * between(0, 10));
-  } else {
-    builder.v6(source, destination);
-    add_extensions(builder);
-  }
-  const auto ports = *rc::gen::arbitrary<std::pair<std::uint16_t, std::uint16_t>>();
-  any_bool() ? builder.tcp(ports.first, ports.second) : builder.udp(ports.first, ports.second);
-  builder.tcp_options(4 * between(0, 10)).seq(*rc::gen::arbitrary<std::uint32_t>());
-  return builder.payload(any_bytes(between(0, 300)));
-}
-
-Family any_family() {
-  return any_bool() ? Family::v4 : Family::v6;
-}
-
-PacketView parsed(Bytes& packet) {
-  PacketView view;
-  RC_ASSERT(parse(packet, view) == ParseError::none);
-  return view;
-}
-
-/// `bytes` on the heap and not a byte more, so that AddressSanitizer sees a read beyond them.
-struct Exact {
-  explicit Exact(std::span<const std::byte> bytes) : size(bytes.size()), data(new std::byte[bytes.size()]) {
-    std::copy(bytes.begin(), bytes.end(), data.get());
-  }
-  std::span<std::byte> span() const { return {data.get(), size}; }
-
-  std::size_t size;
-  std::unique_ptr<std::byte[]> data;
-};
 
 /// Parses, and if that succeeds checks every offset and exercises all that trusts the view.
-ParseError parse_and_use(std::span<std::byte> bytes) {
+ParseError parse_and_use(std::span<std::byte> bytes, Extent extent = Extent::whole) {
   PacketView view;
-  const ParseError error = parse(bytes, view);
+  const ParseError error = parse(bytes, view, extent);
   if (error != ParseError::none) return error;
   RC_ASSERT(view.bytes.data() == bytes.data());
   RC_ASSERT(view.bytes.size() <= bytes.size());
-  RC_ASSERT(view.l4_offset + (view.is_tcp() ? 20U : 8U) <= view.bytes.size());
+  RC_ASSERT(view.l4_offset + shortest_header(view) <= view.bytes.size());
   RC_ASSERT(view.l4_offset % 2 == 0U);
   RC_ASSERT(l4_checksum_offset(view) + 2 <= view.bytes.size());
   RC_ASSERT(view.tcp_payload <= view.bytes.size() - view.l4_offset);
@@ -148,7 +80,7 @@ RC_GTEST_PROP(Rewrite, ACorruptedPacketStaysCorrupted, ()) {
   RC_PRE(!test::checksums_ok(packet));
   PacketView view = parsed(packet);
   // A UDP field that corruption made 0 says "no checksum", which IPv4 takes as right.
-  RC_PRE(view.is_tcp() || test::wire::get16(packet, l4_checksum_offset(view)) != 0);
+  RC_PRE(view.tuple.protocol != Protocol::udp || test::wire::get16(packet, l4_checksum_offset(view)) != 0);
   rewrite(view, any_rewrite(family), ChecksumMode::incremental);
   RC_ASSERT(!test::checksums_ok(packet));
 }
@@ -160,13 +92,33 @@ RC_GTEST_PROP(Parse, NeverReadsOutsideATruncatedPacket, ()) {
     RC_ASSERT(parse_and_use(Exact(whole.first(size)).span()) == ParseError::truncated);
 }
 
+// Cut short, a packet is readable exactly from the end of its transport header on.
+RC_GTEST_PROP(Parse, HeadersSufficeWhereTheyAreAskedFor, ()) {
+  Bytes packet = any_packet(any_family()).build();
+  const PacketView view = parsed(packet);
+  const std::size_t options = view.is_tcp() ? (test::wire::get8(packet, view.l4_offset + 12) >> 4) * 4 - 20 : 0;
+  const std::size_t headers = view.l4_offset + shortest_header(view) + options;
+  for (std::size_t size = 0; size < packet.size(); ++size) {
+    const Exact cut(std::span<const std::byte>(packet).first(size));
+    PacketView short_view;
+    const ParseError error = parse(cut.span(), short_view, Extent::headers);
+    RC_ASSERT(error == (size < headers ? ParseError::truncated : ParseError::none));
+    if (error != ParseError::none) continue;
+    RC_ASSERT(short_view.tuple == view.tuple);
+    RC_ASSERT(short_view.bytes.size() == size);
+    parse_and_use(cut.span(), Extent::headers);
+  }
+}
+
 RC_GTEST_PROP(Parse, NeverReadsOutsideAPacketWithAByteChanged, ()) {
   const Bytes packet = any_packet(any_family()).build();
   const Bytes replacements = any_bytes(packet.size());
   for (std::size_t at = 0; at < packet.size(); ++at) {
     const Exact changed(packet);
     changed.span()[at] = replacements[at];
+    const Exact again(changed.span());
     parse_and_use(changed.span());
+    parse_and_use(again.span(), Extent::headers);
   }
 }
 
