@@ -114,6 +114,7 @@ Status Daemon::run(const service::Config& config) {
   if (!engine) return engine.error();
 
   Daemon daemon(config, std::move(*monitor), std::move(*diverter), std::move(*engine));
+  warn(daemon.engine_->warnings());
   if (Status bound = daemon.bind_queues(); !bound) return bound;
   // After the queues: who finds them taken says which.
   const auto lock = divert::InstanceLock::take(kPatience);

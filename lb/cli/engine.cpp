@@ -43,6 +43,10 @@ flow::PortPool make_port_pool(const service::Config& config) {
   return flow::PortPool(port_options(config, assignable, node_ports));
 }
 
+queue::ReplyOptions reply_options(const service::Config& config) noexcept {
+  return {.mark = config.mark_mask, .per_second = config.replies.per_second, .burst = config.replies.burst};
+}
+
 std::uint64_t table_memory(const service::Config& config) noexcept {
   return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(config.tables.affinity);
 }
@@ -68,7 +72,8 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t
       ports_(make_port_pool(config)),
       node_(std::make_shared<const node::NodeView>(std::move(node))),
       load_(config.queues.count, endpoints),
-      counters_(config.queues.count) {}
+      counters_(config.queues.count),
+      replies_(reply_options(config)) {}
 
 store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node) {
   const std::uint64_t needed = table_memory(config);
@@ -92,7 +97,8 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 }
 
 queue::PipelineHandler Engine::handler(unsigned index) {
-  return {*pipeline_, flows_, node_, {pick::Rng(random_word()), counters_[index], load_.shard(index)}, workers_};
+  datapath::WorkerContext context{pick::Rng(random_word()), counters_[index], load_.shard(index)};
+  return {*pipeline_, flows_, node_, context, workers_, &replies_};
 }
 
 datapath::DiversionPlan Engine::update(node::NodeView node) {
@@ -112,6 +118,10 @@ ordered_json Engine::stats() const {
     for (const datapath::Counters& counters : counters_) sum += counters[counter];
     all[std::string(to_string(counter))] = sum;
   }
+  const queue::ReplyCounts replies = replies_.counts();
+  all["replies_sent"] = replies.sent;
+  all["replies_suppressed"] = replies.suppressed;
+  all["replies_failed"] = replies.failed;
   const affinity::AffinityCounts affinity = affinity_.counts();
   all["flows"] = flows_.size();
   all["flows_capacity"] = flows_.capacity();

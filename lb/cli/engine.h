@@ -3,13 +3,14 @@
 //   Config ─▶ Identities, Snapshot ─▶ Balancer ─┐
 //             AffinityTable ────────────────────┤
 //             FlowTable, PortPool ──────────────┼─▶ Pipeline ◀── workers (one WorkerContext each)
-//             NodeView, followed live ──────────┘
+//             NodeView, followed live ──────────┘         └──▶ ReplySender: what limpet answers itself
 //
 // Owns the tables; outlives the workers. The control thread alone calls what is not const.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +26,7 @@
 #include "lb/datapath/published.h"
 #include "lb/node/node_view.h"
 #include "lb/queue/pipeline_handler.h"
+#include "lb/queue/reply_sender.h"
 #include "lb/service/balancer.h"
 #include "lb/service/config.h"
 #include "lb/service/identities.h"
@@ -44,7 +46,10 @@ class Engine {
   datapath::DiversionPlan plan() const;
   std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
 
-  /// Every counter by name, summed over the workers; tables' sizes; each endpoint's load.
+  /// What clients will miss, in words: to be logged.
+  const std::vector<std::string>& warnings() const noexcept { return replies_.warnings(); }
+
+  /// Every counter by name, summed over the workers; what became of answers; tables' sizes; each endpoint's load.
   nlohmann::ordered_json stats() const;
 
  private:
@@ -61,6 +66,7 @@ class Engine {
   datapath::Published<node::NodeView> node_;
   datapath::EndpointLoad load_;
   std::vector<datapath::Counters> counters_;  // one a worker
+  queue::ReplySender replies_;
   std::shared_ptr<const service::Snapshot> snapshot_;
   std::unique_ptr<service::Balancer> balancer_;
   std::unique_ptr<datapath::Pipeline> pipeline_;

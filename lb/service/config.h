@@ -69,7 +69,7 @@ struct Config {
   RejectWith reject_with = RejectWith::icmp;
   IcmpEcho icmp_echo = IcmpEcho::ignore;
   struct {
-    std::uint32_t per_second = 1000;
+    std::uint32_t per_second = 1000;  // 0: nothing is answered
     std::uint32_t burst = 200;
   } replies;  // limpet's own answers of all kinds, over all workers
   OnDeath on_death = OnDeath::hold;

@@ -11,7 +11,8 @@ constexpr format::Number kQueueLength{1, 0xffffffff};
 constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
 constexpr format::Number kTableSize{1, 1U << 31};
 constexpr format::Number kFragments{1, 1U << 24};
-constexpr format::Number kReplies{1, 1'000'000};
+constexpr format::Number kReplies{0, 1'000'000};
+constexpr format::Number kBurst{1, 1'000'000};
 
 void read_queues(Fields& top, Config& config) {
   top.section("queues", [&](Fields& queues) {
@@ -83,7 +84,7 @@ void read_limits(Fields& top, Config& config) {
   });
   top.section("replies", [&](Fields& replies) {
     replies.read("perSecond", kReplies, config.replies.per_second);
-    replies.read("burst", kReplies, config.replies.burst);
+    replies.read("burst", kBurst, config.replies.burst);
   });
 }
 
