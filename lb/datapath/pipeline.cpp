@@ -97,7 +97,10 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
   if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
   const net::ParseError error = net::parse(packet.bytes, crossing.view);
   const bool has_no_ports = error == net::ParseError::unsupported_protocol || error == net::ParseError::fragment;
-  if (has_no_ports && rewrites_source(packet.hook)) return crossing.accept(Counter::accepted_miss);
+  const bool icmp =
+      error == net::ParseError::unsupported_protocol &&
+      (crossing.view.tuple.protocol == net::Protocol::icmp || crossing.view.tuple.protocol == net::Protocol::icmp6);
+  if (icmp || (has_no_ports && rewrites_source(packet.hook))) return crossing.accept(Counter::accepted_miss);
   if (error != net::ParseError::none) return crossing.drop(counter_of(error));
 
   for (;;) {

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "lb/divert/ipset.h"
+#include "lb/divert/plan_parts.h"
+#include "lb/divert/rules.h"
 #include "lb/divert/sets.h"
 #include "lb/divert/vip_routes.h"
 
@@ -24,14 +26,23 @@ const char* name_of(Family family) noexcept {
   return family == Family::v4 ? "IPv4" : "IPv6";
 }
 
-/// Does the family take part?
-bool is_active(const DiversionPlan& part) noexcept {
-  return !part.services.empty() || !part.endpoints.empty();
-}
-
 bool is_wanted(Variant variant, Backend backend) noexcept {
   return backend == Backend::automatic ||
          (backend == Backend::iptables_nft ? variant == Variant::nft : variant == Variant::legacy);
+}
+
+/// Whatever the kernel has of what the rules could use. One transaction where it has all.
+Abilities find_abilities(const Xtables& xtables, Family family, const Options& options) {
+  const bool all = static_cast<bool>(xtables.probe(
+      family, {Feature::socket, Feature::notrack, Feature::icmp, Feature::sctp, Feature::multiport, Feature::frag}));
+  const auto has = [&](Feature feature) { return all || xtables.probe(family, feature); };
+  return {.sets = options.sets != Sets::never && probe_sets(xtables, family),
+          .socket = has(Feature::socket),
+          .notrack = has(Feature::notrack),
+          .icmp = has(Feature::icmp),
+          .sctp = has(Feature::sctp),
+          .multiport = has(Feature::multiport),
+          .frag = has(Feature::frag)};
 }
 
 /// Removal goes on after an error, and reports the first.
@@ -107,13 +118,19 @@ Result<bool> Diverter::diverts() const {
 }
 
 std::string Diverter::render(const DiversionPlan& plan) const {
-  const Abilities able{.sets = options_.sets != Sets::never, .socket = true};
+  Abilities able{.sets = options_.sets != Sets::never,
+                 .socket = true,
+                 .notrack = true,
+                 .icmp = true,
+                 .sctp = true,
+                 .multiport = true,
+                 .frag = true};
   std::string text;
   for (const Family family : kFamilies) {
     const DiversionPlan part = part_of(plan, family);
     if (!is_active(part)) continue;
     const std::string tool = family == Family::v4 ? "iptables-restore" : "ip6tables-restore";
-    if (able.sets) text += "# ipset restore\n" + render_sets(family, part, {});
+    if (able.sets) text += "# ipset restore\n" + render_sets(family, part, choice(family, able), {});
     for (const Table table : {Table::mangle, Table::raw}) {
       text += "# " + tool + " --noflush\n" + render_install(table, family, part, options_, able, {});
     }
@@ -121,13 +138,16 @@ std::string Diverter::render(const DiversionPlan& plan) const {
   return text;
 }
 
+SetChoice Diverter::choice(Family family, Abilities able) const noexcept {
+  return queues_fragments(family, options_, able) ? SetChoice::with_fragments : SetChoice::three;
+}
+
 Status Diverter::prepare(Family family) {
   auto& able = able_[index(family)];
   if (able) return store::ok();
   if (const Status chosen = choose_backend(family); !chosen) return chosen;
   const Xtables& xtables = installed_[*chosen_];
-  able = {.sets = options_.sets != Sets::never && probe_sets(xtables, family),
-          .socket = static_cast<bool>(xtables.probe(family, Feature::socket))};
+  able = find_abilities(xtables, family, options_);
   return store::ok();
 }
 
@@ -151,15 +171,21 @@ Status Diverter::choose_backend(Family family) {
 
 Status Diverter::install(Family family, const DiversionPlan& part) {
   if (const Status prepared = prepare(family); !prepared) return prepared;
-  const bool with_sets = able_[index(family)]->sets;
-  if (with_sets) {
-    const auto present = present_sets(family);
-    if (!present) return present.error();
-    if (const Status made = restore_sets(render_sets(family, part, *present)); !made) return made;
+  const Abilities able = *able_[index(family)];
+  if (const std::string missing = unmatchable(part, able); !missing.empty()) {
+    return Error{ErrorKind::unavailable, std::string("cannot divert ") + name_of(family) +
+                                             ": this kernel lacks what matches " + missing +
+                                             ", and there are no sets (ipset) in its place"};
+  }
+  const SetChoice chosen = choice(family, able);
+  const auto present = present_sets(family);
+  if (!present) return present.error();
+  if (able.sets) {
+    if (const Status made = restore_sets(render_sets(family, part, chosen, *present)); !made) return made;
   }
   if (const Status done = install_table(Table::mangle, family, part); !done) return done;
   if (const Status done = install_table(Table::raw, family, part); !done) return done;
-  return with_sets ? store::ok() : destroy_sets(family);
+  return able.sets ? destroy_sets(unchosen_sets(family, chosen, *present)) : destroy_sets(*present);
 }
 
 Status Diverter::install_table(Table table, Family family, const DiversionPlan& part) {
@@ -172,7 +198,8 @@ Status Diverter::install_table(Table table, Family family, const DiversionPlan& 
 Status Diverter::update_family(Family family, const DiversionPlan& from, const DiversionPlan& to) {
   if (from == to) return store::ok();
   if (!is_active(to)) return remove_family(family);
-  if (is_active(from) && has_same_rules(family, from, to) && restore_sets(render_set_changes(family, from, to)))
+  if (is_active(from) && has_same_rules(family, from, to) &&
+      restore_sets(render_set_changes(family, from, to, choice(family, *able_[index(family)]))))
     return store::ok();
   return install(family, to);
 }
@@ -212,9 +239,15 @@ Warnings Diverter::finish(const DiversionPlan& plan, const RouteSources& sources
   Warnings warnings = set_vip_routes(plan, sources);
   for (const Family family : kFamilies) {
     const auto& able = able_[index(family)];
-    if (!is_active(part_of(plan, family)) || !able || able->socket) continue;
-    warnings.push_back(std::string("this kernel has no socket match (xt_socket) for ") + name_of(family) +
-                       ": fragmented datagrams are lost unless connection tracking is in use");
+    if (!is_active(part_of(plan, family)) || !able) continue;
+    if (!able->socket && !queues_fragments(family, options_, *able)) {
+      warnings.push_back(std::string("this kernel has neither a socket match nor a frag match for ") + name_of(family) +
+                         ": fragmented datagrams are lost unless connection tracking is in use");
+    }
+    if (!able->icmp) {
+      warnings.push_back(std::string("this kernel has no ICMP match for ") + name_of(family) +
+                         " rules: ICMP errors pass untranslated, path-MTU discovery through a VIP fails");
+    }
   }
   return warnings;
 }

@@ -25,6 +25,8 @@
 #include "conntrack/store/result.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/divert/options.h"
+#include "lb/divert/rules.h"
+#include "lb/divert/sets.h"
 #include "lb/divert/xtables.h"
 
 namespace limpet::divert {
@@ -63,6 +65,7 @@ class Diverter {
       : options_(options), installed_(std::move(installed)) {}
 
   static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
+  SetChoice choice(net::Family family, Abilities able) const noexcept;
   store::Status prepare(net::Family family);
   store::Status choose_backend(net::Family family);
   store::Status install(net::Family family, const datapath::DiversionPlan& part);

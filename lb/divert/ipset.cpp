@@ -19,19 +19,6 @@ using store::Status;
 constexpr auto kReleaseLimit = std::chrono::seconds(2);
 constexpr auto kReleasePause = std::chrono::milliseconds(10);
 
-Status destroy(const std::vector<std::string>& names) {
-  const auto deadline = std::chrono::steady_clock::now() + kReleaseLimit;
-  for (const std::string& name : names) {
-    Status done = restore_sets(render_destroy({name}));
-    while (!done && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(kReleasePause);
-      done = restore_sets(render_destroy({name}));
-    }
-    if (!done) return done;
-  }
-  return store::ok();
-}
-
 }  // namespace
 
 Status probe_sets(const Xtables& xtables, Family family) {
@@ -39,7 +26,7 @@ Status probe_sets(const Xtables& xtables, Family family) {
   const std::string kind = family == Family::v4 ? " hash:ip,port family inet" : " hash:ip,port family inet6";
   if (const Status created = restore_sets("create " + name + kind + "\n"); !created) return created;
   const Status probed = xtables.probe(family, Feature::set);
-  const Status destroyed = destroy({name});
+  const Status destroyed = destroy_sets(std::vector<std::string>{name});
   return probed ? destroyed : probed;
 }
 
@@ -61,9 +48,22 @@ Status restore_sets(const std::string& text) {
   return outcome->ok() ? store::ok() : failure("ipset", *outcome);
 }
 
+Status destroy_sets(const std::vector<std::string>& names) {
+  const auto deadline = std::chrono::steady_clock::now() + kReleaseLimit;
+  for (const std::string& name : names) {
+    Status done = restore_sets(render_destroy({name}));
+    while (!done && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(kReleasePause);
+      done = restore_sets(render_destroy({name}));
+    }
+    if (!done) return done;
+  }
+  return store::ok();
+}
+
 Status destroy_sets(Family family) {
   const auto present = present_sets(family);
-  return present ? destroy(*present) : present.error();
+  return present ? destroy_sets(*present) : present.error();
 }
 
 }  // namespace limpet::divert

@@ -21,6 +21,8 @@ store::Result<std::vector<std::string>> present_sets(net::Family family);
 /// Run lines of sets.h. Elements that are there already, or gone already, are no error.
 store::Status restore_sets(const std::string& text);
 
+/// Destroy these. Waits while rules that were just removed still hold them.
+store::Status destroy_sets(const std::vector<std::string>& names);
 /// Destroy limpet's sets of that family.
 store::Status destroy_sets(net::Family family);
 

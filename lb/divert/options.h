@@ -30,6 +30,12 @@ enum class Sets {
   never,
 };
 
+/// How later fragments, which have no ports, come to the queues.
+enum class Defragment {
+  automatic,  // they do not: the kernel puts datagrams together before, if it can
+  never,      // one by one, by address
+};
+
 struct Options {
   Backend backend = Backend::automatic;
   Sets sets = Sets::automatic;
@@ -40,6 +46,10 @@ struct Options {
   std::uint16_t queue_count = 1;
   std::uint32_t mark_mask = 0x00001000;  // "masquerade me", set at PREROUTING, looked for at POSTROUTING
   OnDeath on_death = OnDeath::hold;
+  Defragment defragment = Defragment::automatic;
+  bool direct = false;                // what clients send to endpoints without a service is queued, too
+  bool reset_rejected_tcp = false;    // limpet sends RSTs of its own: connection tracking must not see them
+  bool localhost_node_ports = false;  // set route_localnet, behind a guard
 };
 
 /// The address that local clients of a VIP speak from where only our route leads to it; it changes as the node's

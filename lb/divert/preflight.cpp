@@ -5,7 +5,7 @@
 #include <optional>
 #include <system_error>
 
-#include "lb/divert/rules.h"
+#include "lb/divert/plan_parts.h"
 
 namespace limpet::divert {
 

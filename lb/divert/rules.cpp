@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "lb/divert/plan_parts.h"
 #include "lb/divert/sets.h"
 
 namespace limpet::divert {
@@ -13,57 +14,10 @@ namespace {
 using datapath::DiversionPlan;
 using datapath::L4Address;
 using net::Family;
+using net::Protocol;
 
-constexpr std::string_view kReplies = "LIMPET-REPLIES";
-
-/// A base chain and ours behind it.
-struct Hooked {
-  std::string_view base;
-  std::string_view chain;
-};
-constexpr std::array<Hooked, 2> kRaw{{{"PREROUTING", "LIMPET-PREROUTING"}, {"OUTPUT", "LIMPET-OUTPUT"}}};
-constexpr std::array<Hooked, 2> kMangle{{{"POSTROUTING", "LIMPET-POSTROUTING"}, {"INPUT", "LIMPET-INPUT"}}};
-
-constexpr const std::array<Hooked, 2>& hooked(Table table) noexcept {
-  return table == Table::raw ? kRaw : kMangle;
-}
-
-bool is_ours(std::string_view chain) noexcept {
-  const auto has = [&](const auto& hooks) {
-    return std::any_of(hooks.begin(), hooks.end(), [&](const Hooked& hook) { return hook.chain == chain; });
-  };
-  return chain == kReplies || chain == kProbeChain || has(kRaw) || has(kMangle);
-}
-
-/// How long the word is that `text` starts with. iptables-save quotes a comment of more than a word, and writes \" for
-/// a quote in it: what is inside may read like a jump, and is none.
-std::size_t word_length(std::string_view text) noexcept {
-  if (!text.starts_with('"')) return std::min(text.find(' '), text.size());
-  for (std::size_t at = 1; at < text.size(); ++at) {
-    if (text[at] == '"') return at + 1;
-    if (text[at] == '\\') ++at;
-  }
-  return text.size();
-}
-
-/// The first word of `text`, which is shortened by it.
-std::string_view take_word(std::string_view& text) noexcept {
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  const std::string_view word = text.substr(0, word_length(text));
-  text.remove_prefix(word.size());
-  return word;
-}
-
-bool mentions_ours(std::string_view rule) noexcept {
-  while (!rule.empty()) {
-    const std::string_view word = take_word(rule);
-    if (word != "-j" && word != "-g") continue;
-    if (is_ours(take_word(rule))) return true;
-  }
-  return false;
-}
-
-enum class Kind { request, reply };
+/// What waits when nobody reads the queue (header).
+enum class Kind { request, reply, optional };
 
 std::string queue_target(const Options& options, Kind kind) {
   std::string target = " -j NFQUEUE";
@@ -73,8 +27,8 @@ std::string queue_target(const Options& options, Kind kind) {
   } else {
     target += " --queue-num " + std::to_string(options.first_queue);
   }
-  if (kind == Kind::reply && options.on_death == OnDeath::bypass) target += " --queue-bypass";
-  return target + "\n";
+  const bool bypass = kind == Kind::optional || (kind == Kind::reply && options.on_death == OnDeath::bypass);
+  return target + (bypass ? " --queue-bypass\n" : "\n");
 }
 
 enum class Side { source, destination };
@@ -83,10 +37,23 @@ std::string address_match(Side side, const net::Address& address) {
   return (side == Side::source ? " -s " : " -d ") + net::Prefix(address, address.bits()).to_string();
 }
 
+std::string icmp_match(Protocol protocol, const std::string& type) {
+  return protocol == Protocol::icmp ? " -p icmp -m icmp --icmp-type " + type
+                                    : " -p ipv6-icmp -m icmp6 --icmpv6-type " + type;
+}
+
 std::string port_match(Side side, const L4Address& at) {
+  const std::string address = address_match(side, at.at.address);
+  const std::string port = std::to_string(at.at.port);
+  const bool source = side == Side::source;
+  if (is_icmp(at.protocol)) {
+    return address + icmp_match(at.protocol, std::to_string(at.at.port >> 8) + "/" + std::to_string(at.at.port & 0xff));
+  }
+  if (at.protocol == Protocol::udplite) {
+    return address + " -p udplite -m multiport" + (source ? " --sports " : " --dports ") + port;
+  }
   const std::string protocol = net::to_string(at.protocol);
-  return address_match(side, at.at.address) + " -p " + protocol + " -m " + protocol +
-         (side == Side::source ? " --sport " : " --dport ") + std::to_string(at.at.port);
+  return address + " -p " + protocol + " -m " + protocol + (source ? " --sport " : " --dport ") + port;
 }
 
 std::string set_match(Family family, SetRole role, std::string_view directions) {
@@ -99,32 +66,64 @@ std::string mark_match(std::uint32_t mask) {
   return text.data();
 }
 
+std::string jump(std::string_view chain) {
+  return " -j " + std::string(chain) + "\n";
+}
+
+bool can_match(Protocol protocol, Abilities able) noexcept {
+  switch (protocol) {
+    case Protocol::sctp:
+      return able.sctp;
+    case Protocol::udplite:
+      return able.multiport;
+    case Protocol::icmp:
+    case Protocol::icmp6:
+      return able.icmp;
+    case Protocol::tcp:
+    case Protocol::udp:
+      break;
+  }
+  return true;
+}
+
 /// Writes the rules of one table, one chain after the other.
 class Renderer {
  public:
   Renderer(Family family, const DiversionPlan& plan, const Options& options, Abilities able)
-      : family_(family), plan_(plan), options_(options), able_(able) {}
+      : family_(family),
+        plan_(plan),
+        options_(options),
+        able_(able),
+        request_(queue_target(options, Kind::request)),
+        reply_(queue_target(options, Kind::reply)),
+        optional_(queue_target(options, Kind::optional)) {}
 
   std::string raw() {
-    const std::string request = queue_target(options_, Kind::request);
-    const std::string reply = queue_target(options_, Kind::reply);
-    if (able_.socket) rule("LIMPET-PREROUTING", defragmenting_match(family_) + "\n");
-    to_service("LIMPET-PREROUTING", request);
-    if (able_.sets) {
-      from_endpoint("LIMPET-PREROUTING", set_match(family_, SetRole::locals, "dst") + reply);
-    } else {
-      for (const net::Address& local : plan_.locals) rule(kReplies, address_match(Side::destination, local) + reply);
-      from_endpoint("LIMPET-PREROUTING", " -j " + std::string(kReplies) + "\n");
+    if (able_.socket && options_.defragment == Defragment::automatic) {
+      rule("LIMPET-PREROUTING", defragmenting_match(family_) + "\n");
     }
-    to_service("LIMPET-OUTPUT", request);
+    to_service("LIMPET-PREROUTING", false);
+    masqueraded_replies();
+    to_endpoint("LIMPET-PREROUTING");
+    icmp_errors("LIMPET-PREROUTING");
+    notrack();
+    to_service("LIMPET-OUTPUT", true);
+    to_endpoint("LIMPET-OUTPUT");
+    icmp_errors("LIMPET-OUTPUT");
+    if (able_.icmp) rule(kIcmpChain, mark_match(options_.mark_mask) + " -j RETURN\n");
+    icmp_types();
+    if (queues_fragments(family_, options_, able_)) fragments_to_node();
     return std::move(text_);
   }
 
   std::string mangle() {
-    const std::string reply = queue_target(options_, Kind::reply);
-    rule("LIMPET-POSTROUTING", mark_match(options_.mark_mask) + queue_target(options_, Kind::request));
-    from_endpoint("LIMPET-POSTROUTING", reply);
-    from_endpoint("LIMPET-INPUT", reply);
+    rule("LIMPET-POSTROUTING", mark_match(options_.mark_mask) + request_);
+    from_endpoint("LIMPET-POSTROUTING", reply_);
+    icmp_errors("LIMPET-POSTROUTING");
+    from_endpoint("LIMPET-INPUT", reply_);
+    icmp_errors("LIMPET-INPUT");
+    icmp_types();
+    if (queues_fragments(family_, options_, able_)) fragments_from_endpoints();
     return std::move(text_);
   }
 
@@ -132,68 +131,135 @@ class Renderer {
   void rule(std::string_view chain, const std::string& rest) { text_.append("-A ").append(chain).append(rest); }
 
   bool in_set(const std::vector<L4Address>& list) const noexcept {
-    return able_.sets && list.size() > options_.short_list;
+    const auto matchable = [&](const L4Address& entry) { return can_match(entry.protocol, able_); };
+    return able_.sets && (list.size() > options_.short_list || !std::all_of(list.begin(), list.end(), matchable));
   }
-  void to_service(std::string_view chain, const std::string& target) {
-    if (in_set(plan_.services)) return rule(chain, set_match(family_, SetRole::services, "dst,dst") + target);
-    for (const L4Address& service : plan_.services) rule(chain, port_match(Side::destination, service) + target);
+
+  void to_service(std::string_view chain, bool with_loopback) {
+    if (in_set(plan_.services)) {
+      const bool except = !with_loopback && serves_loopback(plan_);
+      return rule(chain, (except ? std::string(" ! -d 127.0.0.0/8") : "") +
+                             set_match(family_, SetRole::services, "dst,dst") + request_);
+    }
+    for (const L4Address& service : plan_.services) {
+      if (!with_loopback && service.at.address.is_loopback()) continue;
+      rule(chain, port_match(Side::destination, service) + request_);
+    }
   }
+
   void from_endpoint(std::string_view chain, const std::string& target) {
     if (in_set(plan_.endpoints)) return rule(chain, set_match(family_, SetRole::endpoints, "src,src") + target);
     for (const L4Address& endpoint : plan_.endpoints) rule(chain, port_match(Side::source, endpoint) + target);
+  }
+
+  void to_endpoint(std::string_view chain) {
+    if (!options_.direct) return;
+    if (in_set(plan_.endpoints)) return rule(chain, set_match(family_, SetRole::endpoints, "dst,dst") + optional_);
+    for (const L4Address& endpoint : plan_.endpoints) rule(chain, port_match(Side::destination, endpoint) + optional_);
+  }
+
+  void masqueraded_replies() {
+    if (able_.sets) return from_endpoint("LIMPET-PREROUTING", set_match(family_, SetRole::locals, "dst") + reply_);
+    for (const net::Address& local : plan_.locals)
+      rule(kRepliesChain, address_match(Side::destination, local) + reply_);
+    from_endpoint("LIMPET-PREROUTING", jump(kRepliesChain));
+  }
+
+  /// The CT target without a zone or a helper does not turn tracking on.
+  void notrack() {
+    if (!able_.notrack) return;
+    const std::string answer = mark_match(options_.mark_mask) + " -j CT --notrack\n";
+    rule("LIMPET-OUTPUT", (family_ == Family::v4 ? " -p icmp" : " -p ipv6-icmp") + answer);
+    if (options_.reset_rejected_tcp) rule("LIMPET-OUTPUT", " -p tcp -m tcp --tcp-flags RST RST" + answer);
+  }
+
+  void icmp_errors(std::string_view chain) {
+    if (able_.icmp) rule(chain, (family_ == Family::v4 ? " -p icmp" : " -p ipv6-icmp") + jump(kIcmpChain));
+  }
+
+  void icmp_types() {
+    if (!able_.icmp) return;
+    if (family_ == Family::v4) {
+      // Destination unreachable, source quench, time exceeded, parameter problem.
+      for (const char* type : {"3", "4", "11", "12"}) rule(kIcmpChain, icmp_match(Protocol::icmp, type) + optional_);
+    } else {
+      // Destination unreachable, packet too big, time exceeded, parameter problem.
+      for (const char* type : {"1", "2", "3", "4"}) rule(kIcmpChain, icmp_match(Protocol::icmp6, type) + optional_);
+    }
+  }
+
+  /// Packets with a fragment header (IPv6: first ones, too, which the chain sends back).
+  void to_fragments(std::string_view chain) {
+    rule(chain, (family_ == Family::v4 ? " -f" : " -m frag") + jump(kFragmentsChain));
+    if (family_ == Family::v6) rule(kFragmentsChain, " -m frag --fragfirst -j RETURN\n");
+  }
+
+  void fragments_to_node() {
+    to_fragments("LIMPET-PREROUTING");
+    if (able_.sets) {
+      rule(kFragmentsChain, set_match(family_, SetRole::vips, "dst") + request_);
+      return rule(kFragmentsChain, set_match(family_, SetRole::locals, "dst") + optional_);
+    }
+    for (const net::Address& vip : vips(plan_)) rule(kFragmentsChain, address_match(Side::destination, vip) + request_);
+    for (const net::Address& own : plan_.locals)
+      rule(kFragmentsChain, address_match(Side::destination, own) + optional_);
+  }
+
+  void fragments_from_endpoints() {
+    to_fragments("LIMPET-POSTROUTING");
+    if (able_.sets) return rule(kFragmentsChain, set_match(family_, SetRole::hosts, "src") + reply_);
+    for (const net::Address& host : hosts(plan_)) rule(kFragmentsChain, address_match(Side::source, host) + reply_);
   }
 
   Family family_;
   const DiversionPlan& plan_;
   const Options& options_;
   Abilities able_;
+  std::string request_;
+  std::string reply_;
+  std::string optional_;
   std::string text_;
 };
-
-std::string begin(Table table) {
-  return "*" + std::string(to_string(table)) + "\n";
-}
 
 std::string declare(std::string_view chain) {
   return ":" + std::string(chain) + " - [0:0]\n";
 }
 
-/// "-A CHAIN …" as iptables-save prints it → "-D CHAIN …".
-std::string delete_rule(std::string rule) {
-  return "-D" + rule.substr(2) + "\n";
+/// To the top with it, wherever it was.
+std::string guard_jump(const Traces& present) {
+  std::string text;
+  for (const std::string& rule : present.guard_jumps) text += delete_rule(rule);
+  return text + "-I PREROUTING 1 ! -i lo" + jump(kGuardChain);
+}
+
+/// The chains that the transaction fills.
+std::vector<std::string_view> chains_of(Table table, Family family, const Options& options, Abilities able) {
+  std::vector<std::string_view> chains;
+  for (const Hooked& hook : hooked(table)) chains.push_back(hook.chain);
+  if (able.icmp) chains.push_back(kIcmpChain);
+  if (queues_fragments(family, options, able)) chains.push_back(kFragmentsChain);
+  if (table == Table::raw && !able.sets) chains.push_back(kRepliesChain);
+  return chains;
 }
 
 }  // namespace
 
-std::string_view to_string(Table table) noexcept {
-  return table == Table::raw ? "raw" : "mangle";
+bool queues_fragments(Family family, const Options& options, Abilities able) noexcept {
+  const bool apart = options.defragment == Defragment::never || !able.socket;
+  return apart && (family == Family::v4 || able.frag);
 }
 
-Traces find_traces(std::string_view saved) {
-  Traces traces;
-  while (!saved.empty()) {
-    const std::string_view line = saved.substr(0, saved.find('\n'));
-    saved.remove_prefix(std::min(line.size() + 1, saved.size()));
-    std::string_view rest = line;
-    if (line.starts_with(':')) {
-      const std::string_view chain = take_word(rest).substr(1);
-      if (is_ours(chain)) traces.chains.emplace_back(chain);
-    } else if (line.starts_with("-A ")) {
-      take_word(rest);
-      if (!is_ours(take_word(rest)) && mentions_ours(rest)) traces.jumps.emplace_back(line);
-    }
-  }
-  return traces;
-}
-
-DiversionPlan part_of(const DiversionPlan& plan, Family family) {
-  DiversionPlan part;
-  const auto belongs = [family](const L4Address& entry) { return entry.at.address.family() == family; };
-  std::copy_if(plan.services.begin(), plan.services.end(), std::back_inserter(part.services), belongs);
-  std::copy_if(plan.endpoints.begin(), plan.endpoints.end(), std::back_inserter(part.endpoints), belongs);
-  std::copy_if(plan.locals.begin(), plan.locals.end(), std::back_inserter(part.locals),
-               [family](const net::Address& address) { return address.family() == family; });
-  return part;
+std::string unmatchable(const DiversionPlan& plan, Abilities able) {
+  if (able.sets) return "";
+  const auto uses = [&](Protocol protocol) {
+    const auto is = [protocol](const L4Address& entry) { return entry.protocol == protocol; };
+    return std::any_of(plan.services.begin(), plan.services.end(), is) ||
+           std::any_of(plan.endpoints.begin(), plan.endpoints.end(), is);
+  };
+  if (!able.sctp && uses(Protocol::sctp)) return "SCTP (match sctp)";
+  if (!able.multiport && uses(Protocol::udplite)) return "UDP-Lite (match multiport)";
+  if (!able.icmp && (uses(Protocol::icmp) || uses(Protocol::icmp6))) return "ICMP (matches icmp, icmp6)";
+  return "";
 }
 
 std::string defragmenting_match(Family family) {
@@ -203,25 +269,29 @@ std::string defragmenting_match(Family family) {
 
 std::string render_install(Table table, Family family, const DiversionPlan& plan, const Options& options,
                            Abilities able, const Traces& present) {
-  std::string text = begin(table);
-  for (const Hooked& hook : hooked(table)) text += declare(hook.chain);
-  const bool stale_replies = std::find(present.chains.begin(), present.chains.end(), kReplies) != present.chains.end();
-  if (table == Table::raw && (!able.sets || stale_replies)) text += declare(kReplies);
+  const std::vector<std::string_view> chains = chains_of(table, family, options, able);
+  std::vector<std::string> stale = present.chains;  // what a run with other abilities filled
+  std::erase_if(
+      stale, [&](const std::string& chain) { return std::find(chains.begin(), chains.end(), chain) != chains.end(); });
+  std::string text = "*" + std::string(to_string(table)) + "\n";
+  for (const std::string_view chain : chains) text += declare(chain);
+  for (const std::string& chain : stale) text += declare(chain);
   Renderer renderer(family, plan, options, able);
   text += table == Table::raw ? renderer.raw() : renderer.mangle();
-  for (const std::string& jump : present.jumps) text += delete_rule(jump);
+  for (const std::string& rule : present.jumps) text += delete_rule(rule);
   for (const Hooked& hook : hooked(table)) {
     text.append("-I ").append(hook.base).append(" 1 -j ").append(hook.chain).append("\n");
   }
+  if (present.guard) text += guard_jump(present);
+  for (const std::string& chain : stale) text += "-X " + chain + "\n";
   return text + "COMMIT\n";
 }
 
-std::string render_removal(Table table, const Traces& present) {
-  std::string text = begin(table);
-  for (const std::string& jump : present.jumps) text += delete_rule(jump);
-  for (const std::string& chain : present.chains) text.append("-F ").append(chain).append("\n");
-  for (const std::string& chain : present.chains) text.append("-X ").append(chain).append("\n");
-  return text + "COMMIT\n";
+std::string render_guard(const Traces& present) {
+  const std::string chain(kGuardChain);
+  std::string text = "*raw\n" + declare(chain);
+  for (const char* side : {" -d", " -s"}) text += "-A " + chain + side + " 127.0.0.0/8 -j DROP\n";
+  return text + guard_jump(present) + "COMMIT\n";
 }
 
 }  // namespace limpet::divert

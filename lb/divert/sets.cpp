@@ -5,6 +5,8 @@
 #include <bit>
 #include <iterator>
 
+#include "lb/divert/plan_parts.h"
+
 namespace limpet::divert {
 
 namespace {
@@ -16,10 +18,18 @@ using net::Family;
 constexpr std::size_t kMinimumCapacity = 1024;
 constexpr std::string_view kNew = "-new";
 /// In the order of filling; emptied in reverse.
-constexpr std::array<SetRole, 3> kRoles{SetRole::locals, SetRole::endpoints, SetRole::services};
+constexpr std::array<SetRole, 5> kRoles{SetRole::locals, SetRole::hosts, SetRole::endpoints, SetRole::vips,
+                                        SetRole::services};
+
+bool is_chosen(SetRole role, SetChoice choice) noexcept {
+  return choice == SetChoice::with_fragments || (role != SetRole::hosts && role != SetRole::vips);
+}
 
 std::string element(const L4Address& at) {
-  return at.at.address.to_string() + "," + net::to_string(at.protocol) + ":" + std::to_string(at.at.port);
+  const std::string address = at.at.address.to_string() + ",";
+  if (!is_icmp(at.protocol)) return address + net::to_string(at.protocol) + ":" + std::to_string(at.at.port);
+  return address + (at.protocol == net::Protocol::icmp ? "icmp:" : "icmpv6:") + std::to_string(at.at.port >> 8) + "/" +
+         std::to_string(at.at.port & 0xff);
 }
 std::string element(const net::Address& address) {
   return address.to_string();
@@ -31,6 +41,10 @@ void with_list(SetRole role, const DiversionPlan& a, const DiversionPlan& b, Use
   switch (role) {
     case SetRole::locals:
       return use(a.locals, b.locals);
+    case SetRole::hosts:
+      return use(hosts(a), hosts(b));
+    case SetRole::vips:
+      return use(vips(a), vips(b));
     case SetRole::endpoints:
       return use(a.endpoints, b.endpoints);
     case SetRole::services:
@@ -53,7 +67,8 @@ std::string difference(std::string_view verb, Family family, SetRole role, const
 }
 
 std::string create(const std::string& name, Family family, SetRole role, std::size_t capacity) {
-  return "create " + name + (role == SetRole::locals ? " hash:ip" : " hash:ip,port") +
+  const bool ports = role == SetRole::endpoints || role == SetRole::services;
+  return "create " + name + (ports ? " hash:ip,port" : " hash:ip") +
          (family == Family::v4 ? " family inet" : " family inet6") + " maxelem " + std::to_string(capacity) + "\n";
 }
 
@@ -79,8 +94,8 @@ std::string renew(Family family, SetRole role, const DiversionPlan& plan, const 
 }  // namespace
 
 std::string set_name(Family family, SetRole role) {
-  const std::string prefix = family == Family::v4 ? "limpet4-" : "limpet6-";
-  return prefix + (role == SetRole::locals ? "locals" : role == SetRole::endpoints ? "endpoints" : "services");
+  constexpr std::array<const char*, kRoles.size()> names{"locals", "hosts", "endpoints", "vips", "services"};
+  return (family == Family::v4 ? "limpet4-" : "limpet6-") + std::string(names[static_cast<std::size_t>(role)]);
 }
 
 std::size_t set_capacity(std::size_t elements) noexcept {
@@ -101,17 +116,32 @@ std::vector<std::string> find_sets(std::string_view listed, Family family) {
   return found;
 }
 
-std::string render_sets(Family family, const DiversionPlan& plan, const std::vector<std::string>& present) {
+std::string render_sets(Family family, const DiversionPlan& plan, SetChoice choice,
+                        const std::vector<std::string>& present) {
   std::string text;
-  for (const SetRole role : kRoles) text += renew(family, role, plan, present);
+  for (const SetRole role : kRoles) {
+    if (is_chosen(role, choice)) text += renew(family, role, plan, present);
+  }
   return text;
 }
 
-std::string render_set_changes(Family family, const DiversionPlan& from, const DiversionPlan& to) {
+std::string render_set_changes(Family family, const DiversionPlan& from, const DiversionPlan& to, SetChoice choice) {
   std::string text;
-  for (const SetRole role : kRoles) text += difference("add", family, role, from, to);
-  for (auto role = kRoles.rbegin(); role != kRoles.rend(); ++role) text += difference("del", family, *role, to, from);
+  for (const SetRole role : kRoles) {
+    if (is_chosen(role, choice)) text += difference("add", family, role, from, to);
+  }
+  for (auto role = kRoles.rbegin(); role != kRoles.rend(); ++role) {
+    if (is_chosen(*role, choice)) text += difference("del", family, *role, to, from);
+  }
   return text;
+}
+
+std::vector<std::string> unchosen_sets(Family family, SetChoice choice, const std::vector<std::string>& present) {
+  std::vector<std::string> unchosen = present;
+  for (const SetRole role : kRoles) {
+    if (is_chosen(role, choice)) std::erase(unchosen, set_name(family, role));
+  }
+  return unchosen;
 }
 
 std::string render_destroy(const std::vector<std::string>& present) {

@@ -3,6 +3,10 @@
 //   limpet4-services    hash:ip,port   every (address, protocol:port) that clients address
 //   limpet4-endpoints   hash:ip,port   every one that may answer
 //   limpet4-locals      hash:ip        the node's own addresses             limpet6-… the same for IPv6
+//   limpet4-hosts       hash:ip        endpoints' addresses      } only where later fragments, which
+//   limpet4-vips        hash:ip        services' other addresses } have no ports, are queued (rules.h)
+//
+// ipset writes ICMP type and code in the place of the port: 10.96.0.1,icmp:8/0.
 //
 // A set is made anew beside the old one under NAME-new and swapped in: the rules never see it half full, and the new
 // one has the capacity that the plan needs, whatever the old one had. A small change is made element by element
@@ -20,7 +24,7 @@
 
 namespace limpet::divert {
 
-enum class SetRole { locals, endpoints, services };
+enum class SetRole { locals, hosts, endpoints, vips, services };
 
 /// For trying out the set match (xtables.h).
 inline constexpr std::string_view kProbeSet = "limpet-probe";
@@ -34,13 +38,19 @@ std::size_t set_capacity(std::size_t elements) noexcept;
 /// Which names of `ipset list -n`'s text are limpet's, of that family; the probe's set counts as IPv4's.
 std::vector<std::string> find_sets(std::string_view listed, net::Family family);
 
-/// Make the three sets what the plan (one family's part) asks for. `present`: those of limpet's sets that exist.
-std::string render_sets(net::Family family, const datapath::DiversionPlan& plan,
+/// Which sets the rules look into.
+enum class SetChoice { three, with_fragments };
+
+/// Make the sets what the plan (one family's part) asks for. `present`: those of limpet's sets that exist.
+std::string render_sets(net::Family family, const datapath::DiversionPlan& plan, SetChoice choice,
                         const std::vector<std::string>& present);
 
 /// The difference of two plans (one family's part each), element by element. Empty if there is none.
 std::string render_set_changes(net::Family family, const datapath::DiversionPlan& from,
-                               const datapath::DiversionPlan& to);
+                               const datapath::DiversionPlan& to, SetChoice choice);
+
+/// Those of `present` that the rules do not look into with that choice.
+std::vector<std::string> unchosen_sets(net::Family family, SetChoice choice, const std::vector<std::string>& present);
 
 /// Destroy them. Rules must no longer name them.
 std::string render_destroy(const std::vector<std::string>& present);

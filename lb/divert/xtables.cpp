@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lb/divert/command.h"
+#include "lb/divert/rules.h"
 #include "lb/divert/sets.h"
 
 namespace limpet::divert {
@@ -50,6 +51,16 @@ std::string probe_rule(Family family, Feature feature) {
       return " -m set --match-set " + std::string(kProbeSet) + " dst,dst";
     case Feature::socket:
       return defragmenting_match(family);
+    case Feature::notrack:
+      return " -m mark --mark 0x1/0x1 -j CT --notrack";
+    case Feature::icmp:
+      return family == Family::v4 ? " -p icmp -m icmp --icmp-type 3" : " -p ipv6-icmp -m icmp6 --icmpv6-type 1";
+    case Feature::sctp:
+      return " -p sctp -m sctp --dport 1";
+    case Feature::multiport:
+      return " -p udplite -m multiport --dports 1";
+    case Feature::frag:
+      return family == Family::v4 ? " -f" : " -m frag --fragfirst";
   }
   return {};
 }
@@ -94,11 +105,13 @@ Status Xtables::restore(Family family, const std::string& transaction) const {
   return outcome->ok() ? store::ok() : failure(program, *outcome);
 }
 
-Status Xtables::probe(Family family, Feature feature) const {
+Status Xtables::probe(Family family, std::initializer_list<Feature> features) const {
   const std::string chain(kProbeChain);
   // Declaring a chain flushes it, too: what a probe that was cut short left does not matter.
-  const std::string head = "*" + std::string(to_string(table_of(feature))) + "\n:" + chain + " - [0:0]\n";
-  const Status added = restore(family, head + "-A " + chain + probe_rule(family, feature) + "\nCOMMIT\n");
+  const std::string head = "*" + std::string(to_string(table_of(*features.begin()))) + "\n:" + chain + " - [0:0]\n";
+  std::string rules;
+  for (const Feature feature : features) rules += "-A " + chain + probe_rule(family, feature) + "\n";
+  const Status added = restore(family, head + rules + "COMMIT\n");
   return added ? restore(family, head + "-X " + chain + "\nCOMMIT\n") : added;
 }
 

@@ -12,22 +12,28 @@
 // unknown match makes a whole transaction fail.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "conntrack/net/address.h"
 #include "conntrack/store/result.h"
-#include "lb/divert/rules.h"
+#include "lb/divert/traces.h"
 
 namespace limpet::divert {
 
 enum class Variant { nft, legacy };
 
 enum class Feature {
-  queue,   // raw table, NFQUEUE target
-  mark,    // mangle table, NFQUEUE target, mark match
-  set,     // set match; kProbeSet (sets.h) must exist
-  socket,  // socket match
+  queue,      // raw table, NFQUEUE target
+  mark,       // mangle table, NFQUEUE target, mark match
+  set,        // set match; kProbeSet (sets.h) must exist
+  socket,     // socket match
+  notrack,    // CT target, mark match in raw
+  icmp,       // icmp, icmp6 match
+  sctp,       // sctp match
+  multiport,  // multiport match, for UDP-Lite
+  frag,       // IPv6: frag match; IPv4: -f, which every kernel has
 };
 
 class Xtables {
@@ -43,9 +49,10 @@ class Xtables {
   store::Result<Traces> traces(net::Family family, Table table) const;
   /// One transaction. Errors carry the tool's words.
   store::Status restore(net::Family family, const std::string& transaction) const;
-  /// Ok if the kernel accepts a rule with the feature.
-  store::Status probe(net::Family family, Feature feature) const;
-  /// Remove what of limpet's stands in the table.
+  /// Ok if the kernel accepts a rule with each of the features, which are of one table.
+  store::Status probe(net::Family family, std::initializer_list<Feature> features) const;
+  store::Status probe(net::Family family, Feature feature) const { return probe(family, {feature}); }
+  /// Remove what of limpet's stands in the table, the guard excepted.
   store::Status remove(net::Family family, Table table) const;
 
  private:

@@ -18,18 +18,12 @@ def build(network):
 
 
 def ask_in_vain(host, address):
-    """curl's exit code for a port that nobody serves: refused by a router, or never answered, as the kernel has it."""
+    """curl's exit code for a port that nobody serves."""
     done = host.run("curl", "-s", "-g", "--noproxy", "*", "--max-time", 1, lab.url(address, 81), check=False)
     return done.returncode
 
 
 class Http(lab.WithLimpet):
-    @classmethod
-    def setUpClass(cls):
-        cls.in_vain = ask_in_vain(lab.current.client, lab.current.addresses.vip)
-        assert cls.in_vain in (CURL_NO_CONNECTION, CURL_TIMED_OUT), cls.in_vain
-        super().setUpClass()
-
     def ask(self, host, address, port=80, *options):
         pod, seen = host.http_get(lab.url(address, port), *options).split()
         self.assertIn(pod, lab.PODS)
@@ -78,13 +72,17 @@ class Http(lab.WithLimpet):
         self.assertEqual(sum(int(line) for line in lines[1::2]), 1)
 
     def test_a_silent_port_of_the_vip_is_not_ours(self):
-        """No service, no such address: it ends as without limpet, which leaves the packets alone or never sees them."""
+        """No service: nobody answers but a router, by an ICMP error. A client heeds it, or not: one that comes while
+        connect() still holds the socket, as it does over these wires if no queue delays it, is passed over."""
         before = self.limpet.counters()
-        self.assertEqual(ask_in_vain(self.net.client, self.plan.vip), self.in_vain)
+        in_vain = ask_in_vain(self.net.client, self.plan.vip)
+        self.assertIn(in_vain, (CURL_NO_CONNECTION, CURL_TIMED_OUT))
         after = self.limpet.counters()
         moved = collections.Counter({name: after[name] - before[name] for name in before})
         # Late packets of earlier connections may be rewritten meanwhile.
-        self.assertEqual(moved["packets"], moved["accepted_not_a_service"] + moved["rewritten"], moved)
+        # The node may answer with ICMP errors, which are about no flow: accepted_miss.
+        accepted = moved["accepted_not_a_service"] + moved["accepted_miss"]
+        self.assertEqual(moved["packets"], accepted + moved["rewritten"], moved)
         self.assertEqual([name for name in moved if name.startswith(("new_", "dropped_")) and moved[name]], [])
 
 

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "lb/divert/rules.h"
+#include "lb/divert/plan_parts.h"
 #include "tests/unit/divert/sample_plan.h"
 
 namespace limpet::divert {
@@ -15,7 +15,7 @@ using net::Family;
 using test::sample_plan;
 
 TEST(Sets, AreMadeAsideAndSwappedIn) {
-  EXPECT_EQ(render_sets(Family::v4, part_of(sample_plan(), Family::v4), {}),
+  EXPECT_EQ(render_sets(Family::v4, part_of(sample_plan(), Family::v4), SetChoice::three, {}),
             R"(create limpet4-locals-new hash:ip family inet maxelem 1024
 add limpet4-locals-new 10.1.0.1
 create limpet4-locals hash:ip family inet maxelem 1024
@@ -37,7 +37,7 @@ destroy limpet4-services-new
 }
 
 TEST(Sets, ExistingOnesAreNotCreatedAndLeftoversGo) {
-  EXPECT_EQ(render_sets(Family::v6, part_of(sample_plan(), Family::v6),
+  EXPECT_EQ(render_sets(Family::v6, part_of(sample_plan(), Family::v6), SetChoice::three,
                         {"limpet6-locals", "limpet6-services", "limpet6-services-new"}),
             R"(create limpet6-locals-new hash:ip family inet6 maxelem 1024
 add limpet6-locals-new fd00:1::1
@@ -62,14 +62,47 @@ TEST(Sets, ChangesAddRepliesFirstAndRemoveThemLast) {
   to.services = {test::tcp("10.96.0.1:80"), test::tcp("10.96.0.2:80")};
   to.endpoints = {test::tcp("10.2.0.2:8080"), test::tcp("10.2.0.9:8080")};
   to.locals = {*net::Address::parse("10.1.0.2")};
-  EXPECT_EQ(render_set_changes(Family::v4, from, to), R"(add limpet4-locals 10.1.0.2
+  EXPECT_EQ(render_set_changes(Family::v4, from, to, SetChoice::three), R"(add limpet4-locals 10.1.0.2
 add limpet4-endpoints 10.2.0.9,tcp:8080
 add limpet4-services 10.96.0.2,tcp:80
 del limpet4-services 10.96.0.10,udp:53
 del limpet4-endpoints 10.2.0.3,udp:53
 del limpet4-locals 10.1.0.1
 )");
-  EXPECT_EQ(render_set_changes(Family::v4, from, from), "");
+  EXPECT_EQ(render_set_changes(Family::v4, from, from, SetChoice::three), "");
+}
+
+// Where later fragments are queued: the addresses alone, a VIP that is the node's own among the node's.
+TEST(Sets, FragmentsHaveSetsOfAddresses) {
+  const auto from = part_of(sample_plan(), Family::v4);
+  auto to = from;
+  to.services = {test::tcp("10.1.0.1:31332"), test::tcp("10.96.0.1:80"), test::tcp("10.96.0.1:81")};
+  to.endpoints = {test::tcp("10.2.0.2:8080"), test::tcp("10.2.0.2:8081")};
+  EXPECT_EQ(render_set_changes(Family::v4, from, to, SetChoice::with_fragments),
+            R"(add limpet4-endpoints 10.2.0.2,tcp:8081
+add limpet4-services 10.1.0.1,tcp:31332
+add limpet4-services 10.96.0.1,tcp:81
+del limpet4-services 10.96.0.10,udp:53
+del limpet4-vips 10.96.0.10
+del limpet4-endpoints 10.2.0.3,udp:53
+del limpet4-hosts 10.2.0.3
+)");
+  const std::string made = render_sets(Family::v6, part_of(sample_plan(), Family::v6), SetChoice::with_fragments, {});
+  EXPECT_NE(made.find("create limpet6-vips-new hash:ip family inet6 maxelem 1024\nadd limpet6-vips-new fd00:96::1\n"),
+            made.npos)
+      << made;
+  EXPECT_EQ(unchosen_sets(Family::v4, SetChoice::three, {"limpet4-hosts", "limpet4-locals"}),
+            (std::vector<std::string>{"limpet4-hosts"}));
+  EXPECT_EQ(unchosen_sets(Family::v4, SetChoice::with_fragments, {"limpet4-hosts"}), std::vector<std::string>{});
+}
+
+TEST(Sets, IcmpHasTypeAndCodeForAPort) {
+  const datapath::L4Address echo{net::Protocol::icmp, *net::AddressPort::parse("10.96.0.1:2048")};        // 8 << 8
+  const datapath::L4Address echo6{net::Protocol::icmp6, *net::AddressPort::parse("[fd00:96::1]:32768")};  // 128 << 8
+  EXPECT_EQ(render_set_changes(Family::v4, {}, {.services = {echo}, .endpoints = {}, .locals = {}}, SetChoice::three),
+            "add limpet4-services 10.96.0.1,icmp:8/0\n");
+  EXPECT_EQ(render_set_changes(Family::v6, {}, {.services = {echo6}, .endpoints = {}, .locals = {}}, SetChoice::three),
+            "add limpet6-services fd00:96::1,icmpv6:128/0\n");
 }
 
 TEST(Sets, CapacityLeavesRoomToDouble) {
