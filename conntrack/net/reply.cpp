@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "conntrack/net/checksum.h"
-#include "conntrack/net/field.h"
 #include "conntrack/net/icmp.h"
 #include "conntrack/net/ip_header.h"
 #include "conntrack/net/transport.h"
@@ -134,11 +133,13 @@ std::span<const std::byte> echo_reply(std::span<std::byte> request) noexcept {
   const Family family = view.source.family();
   const std::span<std::byte> reply = view.bytes.subspan(view.icmp_offset - header_size(family));
   std::byte* const icmp = view.bytes.data() + view.icmp_offset;
+  ChecksumDelta delta;  // ICMPv6's pseudo-header sums up to the same with its addresses exchanged
   const auto before = load_native<std::uint16_t>(icmp);
   icmp[0] = std::byte{family == Family::v4 ? std::uint8_t{0} : std::uint8_t{129}};
-  ChecksumDelta delta;
   delta.replace_word(before, load_native<std::uint16_t>(icmp));
-  adjust(icmp + 2, delta);  // ICMPv6's pseudo-header sums up to the same with its addresses exchanged
+  // Of a message of zeros the checksum is ffff, of others 0 and ffff are the same.
+  const std::uint16_t checksum = delta.apply(load_native<std::uint16_t>(icmp + 2));
+  store_native(icmp + 2, checksum == 0 ? std::uint16_t{0xffff} : checksum);
   const std::uint8_t tos = family == Family::v4 ? load8(request.data() + 1) : std::uint8_t{0};
   put_header(reply, view.destination, view.source, icmp_protocol(family), tos);
   return reply;

@@ -198,6 +198,15 @@ TEST(EchoReply, IsMadeInPlaceAndDropsOptions) {
   EXPECT_TRUE(test::checksums_ok(made));
 }
 
+// Type 8 and all else 0: the checksum is ~0800 = f7ff. Of the reply, which is all zeros, ~0000 = ffff: with 0 in its
+// place the words would add up to 0, which a receiver does not take for ffff.
+TEST(EchoReply, OfZeros) {
+  const Bytes request = v4().icmp(8, 0).build();
+  ASSERT_EQ(test::wire::get16(request, 22), 0xf7ffU);
+  EXPECT_EQ(to_hex(std::span<const std::byte>(reply(echo_reply, request)).subspan(20)),
+            to_hex(from_hex("00 00 ff ff 00 00 00 00")));
+}
+
 TEST(EchoReply, AWrongChecksumStaysWrong) {
   EXPECT_FALSE(test::transport_checksum_ok(reply(echo_reply, v4().icmp(8, 0).payload("x").bad_checksum().build())));
 }
