@@ -50,7 +50,7 @@ World::World(std::uint32_t endpoints, std::uint32_t capacity)
   if (!ids) throw std::logic_error(ids.error().message);
   auto snapshot = std::make_shared<const service::Snapshot>(node_config(), services, std::move(*ids));
   balancer_ = std::make_unique<service::Balancer>(slots_, std::move(snapshot), affinity_);
-  pipeline_ = std::make_unique<datapath::Pipeline>(datapath::PipelineOptions{}, *balancer_, flows_, ports_);
+  pipeline_ = std::make_unique<datapath::Pipeline>(datapath::PipelineOptions{}, *balancer_, flows_, ports_, fragments_);
 }
 
 }  // namespace limpet::bench

@@ -58,6 +58,7 @@ class World {
   affinity::AffinityTable affinity_;
   flow::FlowTable flows_;
   flow::PortPool ports_{flow::PortPoolOptions{.assignable = kPorts, .node_ports = {}}};
+  flow::FragmentTable fragments_{{}};
   datapath::EndpointLoad load_;
   datapath::Counters counters_;
   node::NodeView node_;

@@ -7,7 +7,7 @@ namespace limpet::flow {
 
 void Flow::start(net::Protocol of) noexcept {
   protocol = of;
-  masquerade = confirmed = replied = shared = false;
+  masquerade = confirmed = replied = shared = direct = false;
   if (is_sctp()) {
     std::construct_at(&sctp);
   } else {

@@ -54,6 +54,7 @@ struct alignas(64) Flow {
   bool confirmed = false;  // the client has proved itself
   bool replied = false;    // the endpoint has answered
   bool shared = false;     // another connection, which goes to the endpoint directly, was seen on the middle pair
+  bool direct = false;     // goes to an endpoint directly itself: never rewritten, its outer key alone is linked
   // The flow table's own; see flow_table.h. By KeyRole.
   struct Link {
     std::uint32_t next = 0;

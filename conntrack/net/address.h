@@ -27,6 +27,11 @@ enum class Family : std::uint8_t { v4 = 4, v6 = 6 };
 /// IANA protocol numbers that limpet names.
 enum class Protocol : std::uint8_t { icmp = 1, tcp = 6, udp = 17, icmp6 = 58, sctp = 132, udplite = 136 };
 
+/// Does the transport open and close connections? UDP and UDP-Lite flows only begin and fall silent.
+constexpr bool is_connection_oriented(Protocol protocol) noexcept {
+  return protocol == Protocol::tcp || protocol == Protocol::sctp;
+}
+
 /// "tcp", "udp", …; "protocol N" for a number without a name here.
 std::string to_string(Protocol protocol);
 /// Accepts the names above in any case. nullopt if it is none of them.

@@ -17,6 +17,7 @@ datapath::PipelineOptions pipeline_options(const service::Config& config) noexce
   return {.mark_mask = config.mark_mask,
           .midstream = config.midstream,
           .reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset,
+          .answer_echo = config.icmp_echo == service::IcmpEcho::reply,
           .track_direct = config.divert_direct};
 }
 

@@ -70,6 +70,7 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t
       affinity_(config.tables.affinity, random_key()),
       flows_({.capacity = config.tables.flows, .key = random_key(), .timeouts = config.timeouts}),
       ports_(make_port_pool(config)),
+      fragments_({.capacity = config.tables.fragments, .key = random_key(), .timeout = config.timeouts.frag}),
       node_(std::make_shared<const node::NodeView>(std::move(node))),
       load_(config.queues.count, endpoints),
       counters_(config.queues.count),
@@ -92,7 +93,7 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
   engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
-                                                           engine->ports_);
+                                                           engine->ports_, engine->fragments_);
   return engine;
 }
 

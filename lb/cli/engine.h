@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "conntrack/flow/flow_table.h"
+#include "conntrack/flow/fragment_table.h"
 #include "conntrack/flow/port_pool.h"
 #include "conntrack/store/result.h"
 #include "lb/affinity/affinity_table.h"
@@ -63,6 +64,7 @@ class Engine {
   affinity::AffinityTable affinity_;
   flow::FlowTable flows_;
   flow::PortPool ports_;
+  flow::FragmentTable fragments_;
   datapath::Published<node::NodeView> node_;
   datapath::EndpointLoad load_;
   std::vector<datapath::Counters> counters_;  // one a worker

@@ -31,7 +31,6 @@ enum class Counter : std::uint8_t {
   tuple_clashes,           // resolved by another source port
   direct_flows,            // begun to an endpoint without a service (divert.direct)
   icmp_errors,             // ICMP errors about a flow, translated with it
-  echo_requests,           // to a service's address, answered in its place
   fragments,               // later fragments translated like their first
   fragments_forgotten,     // datagrams whose first fragment was forgotten early, because the table was full
   dropped_too_short,       // malformed, each by its net::ParseError: shorter than its headers or stated length
@@ -44,6 +43,7 @@ enum class Counter : std::uint8_t {
   dropped_zero_checksum,  // UDP over IPv6 without a checksum, to be translated
   dropped_midstream,      // TCP without SYN, of no flow, and no affinity to follow
   dropped_rejected,       // refused: no endpoint anywhere
+  dropped_echo_request,   // to a service's address: answered in its place
   dropped_no_local,       // a Local policy without a local endpoint
   dropped_flow_table_full,
   dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer

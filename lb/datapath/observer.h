@@ -21,12 +21,12 @@ struct Verdict;
 struct CrossingReport {
   flow::Instant now;
   Hook hook{};
-  net::Tuple before;  // as it came; protocol 0: not readable
-  net::Tuple after;   // as it leaves
+  net::Tuple before = {};  // as it came; protocol 0: not readable
+  net::Tuple after = {};   // as it leaves
   bool icmp_error = false;
-  std::optional<flow::KeyRole> hit;    // the flow's key that it met; nullopt: no flow
-  std::optional<Decision> decision;    // if a decider was asked
-  Counter outcome = Counter::packets;  // rewritten, or why it was accepted unchanged or dropped
+  std::optional<flow::KeyRole> hit = {};  // the flow's key that it met; nullopt: no flow
+  std::optional<Decision> decision = {};  // if a decider was asked
+  Counter outcome = Counter::packets;     // rewritten, or why it was accepted unchanged or dropped
   const Verdict& verdict;
 };
 

@@ -10,14 +10,24 @@
 //
 // Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be
 // translated and cannot be is dropped and counted by reason. (A flow that is evicted while its packet is between the hooks
-// makes that packet a miss at the second.) A fragment at a source hook is left alone: its fellows, which have no ports, never
-// come here, so all of the datagram passes as it is. A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
+// makes that packet a miss at the second.) A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
 // whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
 // ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
 // together with the source.
 //
+// ICMP errors follow the flow of the packet that they quote, as nf_nat translates them:
+//
+//   destination hooks                                      source hooks
+//     outer   client's side, about VIP → client              middle  about client → endpoint
+//             dst := endpoint, quoted endpoint → client              src := VIP, quoted client → VIP
+//     inner   to the node, about egress → endpoint           middle  about endpoint → client, masqueraded
+//             dst := client, quoted src client                       src := egress, quoted dst egress:port
+//
 // The mark bit brings a packet to the queue at POSTROUTING: to be masqueraded, or, a UDP super-packet, to have its checksum
-// made ready for segmentation.
+// made ready for segmentation. The node's own answers (Verdict::reply) carry it past connection tracking, and lose it there.
+//
+// Files: pipeline.cpp a known flow; pipeline_begin.cpp a new one; pipeline_ports.cpp masquerading; pipeline_icmp.cpp;
+// pipeline_fragments.cpp.
 //
 // Threads: process() from any number of workers; each brings its own WorkerContext (random numbers, counters).
 // Cost: one hash, one index probe, one record lock for a known flow. No allocation, no clock, no log.
@@ -28,7 +38,10 @@
 #include <span>
 
 #include "conntrack/flow/flow_table.h"
+#include "conntrack/flow/fragment_table.h"
 #include "conntrack/flow/port_pool.h"
+#include "conntrack/net/fragment.h"
+#include "conntrack/net/icmp.h"
 #include "conntrack/net/nat.h"
 #include "conntrack/net/packet.h"
 #include "conntrack/net/reply.h"
@@ -56,10 +69,10 @@ struct Packet {
 
 struct Verdict {
   bool accept = true;
-  bool rewritten = false;  // the bytes changed: write them back
-  bool set_mark = false;   // put `mark` in place of the packet's mark
-  std::uint32_t mark = 0;
+  bool rewritten = false;                       // the bytes changed: write them back
+  bool set_mark = false;                        // put `mark` in place of the packet's mark
   net::ReplyKind reply = net::ReplyKind::none;  // dropped, but to be answered: built from the bytes, sent by the caller
+  std::uint32_t mark = 0;
 };
 
 /// A TCP packet without SYN, of no flow: the connection is older than limpet's memory of it.
@@ -73,6 +86,7 @@ struct PipelineOptions {
   std::uint32_t mark_mask = 0x00001000;  // one bit: "to the queue at POSTROUTING"
   MidstreamPolicy midstream = MidstreamPolicy::affinity;
   bool reset_rejected_tcp = false;  // rejectWith: tcp-reset. Otherwise port unreachable, as every other protocol
+  bool answer_echo = false;         // icmpEcho: reply. Echo requests that were diverted are answered
   bool track_direct = false;        // divert.direct: connections made to endpoints without a service are flows, too
 };
 
@@ -86,8 +100,9 @@ struct WorkerContext {
 
 class Pipeline {
  public:
-  Pipeline(const PipelineOptions& options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports) noexcept
-      : options_(options), decider_(decider), flows_(flows), ports_(ports) {}
+  Pipeline(const PipelineOptions& options, Decider& decider, flow::FlowTable& flows, flow::PortPool& ports,
+           flow::FragmentTable& fragments) noexcept
+      : options_(options), decider_(decider), flows_(flows), ports_(ports), fragments_(fragments) {}
 
   /// Ask for the memory that this packet's flow will be looked up in. A hint, for all packets of a burst before the first is
   /// processed; the result is for FlowTable::prefetch_flow().
@@ -102,6 +117,8 @@ class Pipeline {
   /// One call of process().
   struct Crossing {
     const Packet& packet;
+    CrossingReport* report = nullptr;  // what an observer will be told
+    bool is_fragment = false;          // the first: its checksum covers bytes that are elsewhere
     net::PacketView view;
     const node::NodeView& node;
     flow::Instant now;
@@ -109,28 +126,53 @@ class Pipeline {
 
     Verdict accept(Counter why) const noexcept;
     Verdict drop(Counter why) const noexcept;
+    void count_rewritten() const noexcept;
+    void note_hit(flow::KeyRole role) const noexcept;
   };
+
+  Verdict observe(Crossing& crossing);
+  Verdict cross(Crossing& crossing);
+  Verdict follow(Crossing& crossing);  // a packet with ports
+
+  // No ports to go by.
+  Verdict icmp(Crossing& crossing);
+  Verdict icmp_error(net::IcmpView& error, Crossing& crossing);
+  std::optional<net::IcmpRewrite> translation(const flow::Flow& flow, flow::KeyRole role, const net::IcmpView& error,
+                                              Hook hook) const noexcept;
+  Verdict fragment(Crossing& crossing);
+  Verdict first_fragment(const net::Fragment& fragment, Crossing& crossing);
+  Verdict later_fragment(net::Fragment& fragment, Crossing& crossing);
+  /// Left alone. Of the node's own answers the mark bit is taken.
+  Verdict pass(Crossing& crossing, Counter why) const noexcept;
 
   // A hit.
   bool outlived(const flow::Flow& flow, flow::KeyRole role, const Crossing& crossing) const noexcept;
   Verdict translate(flow::LockedFlow flow, Crossing& crossing);
+  Verdict pass_direct(flow::Flow& flow, Crossing& crossing);
   Verdict request(flow::Flow& flow, Crossing& crossing);
   Verdict reply(flow::LockedFlow flow, Crossing& crossing);
   std::optional<Verdict> leave_to_direct(flow::LockedFlow& flow, Crossing& crossing);
   Verdict masquerade(flow::LockedFlow flow, Crossing& crossing);
   Verdict rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
                   bool mark) const noexcept;
+  /// The packet's mark with the mark bit set or cleared.
+  void put_mark(Verdict& verdict, const Packet& packet, bool mark) const noexcept;
 
   // A miss at a destination hook. nullopt: another worker was faster, or room was made: look again.
   std::optional<Verdict> begin(Crossing& crossing);
   std::optional<Verdict> make_room(Crossing& crossing);
+  Decision ask(const Crossing& crossing, bool known_clients_only);
   Decision decide(const Crossing& crossing, bool known_clients_only);
   Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
+  Verdict refuse_truncated(Crossing& crossing);
+  Verdict begin_direct(flow::Flow& flow, Crossing& crossing);
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 
   // Masquerading: choose and take back ports.
   bool assign_port(flow::LockedFlow& flow, const net::Address& egress, Crossing& crossing);
   bool reclaim_port(flow::LockedFlow& flow, const flow::PoolKey& pool, Crossing& crossing);
+  void hold_port(const flow::Flow& flow);
+  void release_port(const flow::Flow& flow) noexcept;
 
   // Every hit.
   void track(flow::Flow& flow, flow::Direction direction, Crossing& crossing);
@@ -142,6 +184,7 @@ class Pipeline {
   Decider& decider_;
   flow::FlowTable& flows_;
   flow::PortPool& ports_;
+  flow::FragmentTable& fragments_;
 };
 
 }  // namespace limpet::datapath

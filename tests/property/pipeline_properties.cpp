@@ -71,11 +71,12 @@ struct World {
   flow::FlowTable flows{{.capacity = 16, .key = {1, 2}, .timeouts = {}}};
   std::vector<flow::PortInterval> assignable{{1024, 29999}};
   flow::PortPool ports{{.assignable = assignable, .node_ports = {}}};
+  flow::FragmentTable fragments{{}};
   EndpointLoad load{1, 2};
   Counters counters;
   node::NodeView node{{{.interface = 1, .address = node_address, .prefix_length = 8}}, {}, {}};
   WorkerContext worker{pick::Rng(*rc::gen::arbitrary<std::uint64_t>()), counters, load.shard(0)};
-  Pipeline pipeline{{.mark_mask = kMask, .midstream = MidstreamPolicy::pick}, decider, flows, ports};
+  Pipeline pipeline{{.mark_mask = kMask, .midstream = MidstreamPolicy::pick}, decider, flows, ports, fragments};
 
   World() {
     slots.set({1, 1}, EndpointSlots::ready | EndpointSlots::serving);
@@ -158,7 +159,7 @@ struct Content {
     }
     builder.ttl(ttl).dscp(dscp).flags(flags).seq(seq).ack(ack).payload(payload);
     if (world.tcp) builder.tcp_options(tcp_options);
-    if (checksum == Checksum::none && !world.tcp) builder.no_checksum();
+    if (checksum == Checksum::none && !world.tcp && world.family == Family::v4) builder.no_checksum();
     return builder.build();
   }
 };

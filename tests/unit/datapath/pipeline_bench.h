@@ -54,8 +54,10 @@ inline constexpr std::array kOutcomes{Counter::rewritten,
                                       Counter::dropped_fragment,
                                       Counter::dropped_unsupported,
                                       Counter::dropped_truncated,
+                                      Counter::dropped_zero_checksum,
                                       Counter::dropped_midstream,
                                       Counter::dropped_rejected,
+                                      Counter::dropped_echo_request,
                                       Counter::dropped_no_local,
                                       Counter::dropped_flow_table_full,
                                       Counter::dropped_no_egress,
@@ -88,6 +90,8 @@ struct Step {
 
 struct BenchOptions {
   MidstreamPolicy midstream = MidstreamPolicy::affinity;
+  bool reset_rejected_tcp = false;
+  bool track_direct = false;
   std::uint32_t flows = 1024;
   std::vector<flow::PortInterval> ports{{1024, 29999}, {61000, 65535}};
   std::vector<std::uint16_t> node_ports{31332};
@@ -102,7 +106,11 @@ class Bench {
         flows_({.capacity = options.flows, .key = {1, 2}, .timeouts = {}}),
         ports_({.assignable = options.ports, .node_ports = options.node_ports}),
         node_(options.with_addresses ? node_view() : node::NodeView()),
-        pipeline_({.mark_mask = kMark, .midstream = options.midstream}, decider, flows_, ports_) {
+        pipeline_({.mark_mask = kMark,
+                   .midstream = options.midstream,
+                   .reset_rejected_tcp = options.reset_rejected_tcp,
+                   .track_direct = options.track_direct},
+                  decider, flows_, ports_, fragments_) {
     const bool v4 = family == net::Family::v4;
     name("client", v4 ? "198.51.100.7:4242" : "[2001:db8:7::7]:4242");
     name("local", v4 ? "10.128.0.5:5000" : "[2001:db8:128::5]:5000");
@@ -158,12 +166,14 @@ class Bench {
   struct Crossing {
     Bench& bench;
     Packet packet{};
-    bool bad = false;  // the packet's checksum was wrong before
+    bool bad = false;         // the packet's checksum was wrong before
+    bool own_answer = false;  // the node's own: its mark may change alone
     Crossing& mark(std::uint32_t value) { return packet.mark = value, *this; }
     Crossing& checksum_pending() { return packet.checksum_pending = true, *this; }
     Crossing& segmented_later() { return packet.segmented_later = packet.checksum_pending = true, *this; }
     Crossing& truncated() { return packet.truncated = true, *this; }
     Crossing& bad_checksum() { return bad = true, *this; }
+    Crossing& answer() { return own_answer = true, *this; }
     Sent send(test::Bytes bytes) { return bench.send(*this, std::move(bytes)); }
     Sent send(const test::PacketBuilder& builder) { return send(builder.build()); }
   };
@@ -231,6 +241,7 @@ class Bench {
   Pipeline& pipeline() { return pipeline_; }
   const node::NodeView& node() const { return node_; }
   void lose_addresses() { node_ = {}; }
+  void observe(Observer& observer) { worker_.observer = &observer; }
 
   EndpointSlots slots{8};
   ScriptedDecider decider{slots};
@@ -282,7 +293,7 @@ class Bench {
       EXPECT_EQ(sent.mark & ~kMark, crossing.packet.mark & ~kMark) << "other bits of the mark";
     } else {
       EXPECT_EQ(sent.bytes, before);
-      EXPECT_FALSE(sent.verdict.set_mark);
+      EXPECT_TRUE(!sent.verdict.set_mark || crossing.own_answer);
     }
   }
 
@@ -291,6 +302,7 @@ class Bench {
   std::map<std::string, net::AddressPort> cast_;
   flow::FlowTable flows_;
   flow::PortPool ports_;
+  flow::FragmentTable fragments_{{}};
   node::NodeView node_;
   EndpointLoad load_{1, 8};
   WorkerContext worker_{pick::Rng(1), counters, load_.shard(0)};

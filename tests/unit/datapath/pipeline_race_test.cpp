@@ -56,10 +56,11 @@ struct Race {
   RestlessDecider decider{slots};
   flow::FlowTable flows{{.capacity = 2 * kConnections, .key = {1, 2}, .timeouts = {}}};
   flow::PortPool ports{{.assignable = {}, .node_ports = {}}};
+  flow::FragmentTable fragments{{}};
   EndpointLoad load{2, 8};
   Counters counters[2];
   node::NodeView node;
-  Pipeline pipeline{{}, decider, flows, ports};
+  Pipeline pipeline{{}, decider, flows, ports, fragments};
   Gate gate;
   std::vector<test::Bytes> packets[2];
 

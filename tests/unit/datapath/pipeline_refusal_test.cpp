@@ -43,7 +43,6 @@ std::vector<Malformed> malformed() {
       {"ihl_4", with_byte(v4().build(), 0, 0x44), Counter::dropped_bad_header_length},
       {"tcp_offset_4", with_byte(v4().build(), 32, 0x40), Counter::dropped_bad_header_length},
       {"udp_length_7", with_byte(v6().build(), 45, 7), Counter::dropped_bad_header_length},
-      {"first_fragment", v4().fragment(0, true).build(), Counter::dropped_fragment},
       {"last_fragment_v6", v6().fragment(8, false).build(), Counter::dropped_fragment},
       {"extension_chain", chain.build(), Counter::dropped_extension_chain},
       {"gre", v4().protocol(47).payload("12345678").build(), Counter::dropped_unsupported},
@@ -62,16 +61,6 @@ TEST(Refused, MalformedPacketsEachUnderItsOwnCounter) {
   }
 }
 
-// The other fragments of the datagram have no ports and are not diverted: all of it passes, or (a request) none.
-TEST(Refused, FragmentsPassWhereNothingIsBegun) {
-  Bench bench(Family::v4, Protocol::udp);
-  const Bytes first = v4().fragment(0, true).build();
-  for (const Hook hook : {Hook::postrouting, Hook::input}) {
-    EXPECT_EQ(bench.describe(bench.at(hook).send(first)), "= accepted_miss");
-  }
-  EXPECT_EQ(bench.describe(bench.at(Hook::output).send(first)), "x dropped_fragment");
-}
-
 TEST(Refused, OtherTransportsPassWhereNothingIsBegun) {
   Bench bench(Family::v4, Protocol::tcp);
   const Bytes gre = v4().protocol(47).payload("12345678").build();
@@ -83,20 +72,28 @@ TEST(Refused, OtherTransportsPassWhereNothingIsBegun) {
 
 TEST(Refused, WhatTheKernelDeliveredCutOff) {
   Bench bench(Family::v4, Protocol::tcp);
+  bench.name("other", "203.0.113.1:80");
   bench.decider.next(bench.dnat("endpoint"));
-  bench.play({{"PREROUTING client > vip S", "client > endpoint"}});
+  bench.play({{"PREROUTING client > vip S", "client > endpoint"}, {"OUTPUT local > vip S", "local > endpoint"}});
   const struct {
     Hook hook;
     const char *from, *to;
   } rows[] = {{Hook::prerouting, "client", "vip"},
               {Hook::output, "local", "vip"},
+              {Hook::prerouting, "client:7", "vip"},
               {Hook::postrouting, "endpoint", "client"},
               {Hook::input, "endpoint", "local"}};
   for (const auto& row : rows) {
     const Sent sent = bench.at(row.hook).truncated().send(bench.packet(row.from, row.to).flags("A"));
     EXPECT_EQ(bench.describe(sent), "x dropped_truncated") << to_string(row.hook);
   }
-  EXPECT_EQ(bench.decider.asked.size(), 1u);
+  EXPECT_EQ(bench.flows(), 2u) << "nothing begins with a packet that could not be translated";
+  bench.decider.from_now_on({});
+  EXPECT_EQ(bench.describe(bench.at(Hook::prerouting).truncated().send(bench.packet("client", "other").flags("A"))),
+            "= accepted_not_a_service");
+  EXPECT_EQ(
+      bench.describe(bench.at(Hook::postrouting).truncated().send(bench.packet("endpoint2", "client").flags("A"))),
+      "= accepted_miss");
 }
 
 // ---- the flow table is full

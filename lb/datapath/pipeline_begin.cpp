@@ -1,0 +1,158 @@
+// A miss at a destination hook: a new flow, if a decider says so.
+#include <utility>
+
+#include "lb/datapath/pipeline.h"
+
+namespace limpet::datapath {
+
+using flow::Flow;
+using flow::KeyRole;
+using flow::LockedFlow;
+
+namespace {
+
+/// Look at this many records for one to spare when the flow table is full.
+constexpr std::size_t kMakeRoomBudget = 64;
+/// Ports tried before a connection is given up: each miss needs another flow on the very same pair.
+constexpr unsigned kPortAttempts = 16;
+
+Counter counter_of(AffinityOutcome outcome) noexcept {
+  switch (outcome) {
+    case AffinityOutcome::hit:
+      return Counter::affinity_hit;
+    case AffinityOutcome::expired:
+      return Counter::affinity_expired;
+    case AffinityOutcome::moved:
+      return Counter::affinity_moved;
+    case AffinityOutcome::none:
+    case AffinityOutcome::miss:
+      break;
+  }
+  return Counter::affinity_miss;
+}
+
+}  // namespace
+
+std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
+  if (crossing.packet.truncated) return refuse_truncated(crossing);
+  LockedFlow flow;
+  switch (flows_.create(crossing.view.tuple, flow)) {
+    case flow::FlowTable::Create::created:
+      break;
+    case flow::FlowTable::Create::exists:
+      return std::nullopt;
+    case flow::FlowTable::Create::full:
+      return make_room(crossing);
+  }
+
+  const bool midstream = !net::opens_connection(crossing.view);
+  const Decision decision = decide(crossing, midstream && options_.midstream != MidstreamPolicy::pick);
+  if (decision.action == Action::none && options_.track_direct) return begin_direct(*flow, crossing);
+  if (decision.action != Action::dnat) {
+    flows_.remove(std::move(flow));
+    return refuse(decision, crossing);
+  }
+
+  flow->endpoint = decision.endpoint;
+  flow->endpoint_id = decision.endpoint_id;
+  flow->affinity_scope = decision.affinity_scope;
+  flow->masquerade = decision.masquerade;
+  if (midstream) flow->adopt();
+  if (!link_middle(*flow, crossing)) {
+    flows_.remove(std::move(flow));
+    return crossing.drop(Counter::dropped_no_port);
+  }
+  crossing.worker.counters.add(Counter::new_flows);
+  if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(counter_of(decision.affinity));
+  crossing.worker.load.on(FlowEvent::opened, decision.endpoint_id);
+  return request(*flow, crossing);
+}
+
+Decision Pipeline::ask(const Crossing& crossing, bool known_clients_only) {
+  const net::PacketView& view = crossing.view;
+  return decider_.decide({.tuple = view.tuple,
+                          .hook = crossing.packet.hook,
+                          .in_interface = crossing.packet.in_interface,
+                          .mark = crossing.packet.mark,
+                          .ttl = view.ttl,
+                          .known_clients_only = known_clients_only},
+                         crossing.node, crossing.now, crossing.worker.rng);
+}
+
+Decision Pipeline::decide(const Crossing& crossing, bool known_clients_only) {
+  Decision decision = ask(crossing, known_clients_only);
+  const net::PacketView& view = crossing.view;
+  if (decision.action == Action::dnat) {
+    if (decision.endpoint == view.tuple.destination && !decision.masquerade) {
+      decision = {};  // nothing to translate
+    } else if (!net::opens_connection(view) && options_.midstream == MidstreamPolicy::drop) {
+      decision = {};
+      decision.action = Action::drop;
+      decision.reason = Reason::midstream;
+    }
+  }
+  if (crossing.report != nullptr) crossing.report->decision = decision;
+  return decision;
+}
+
+std::optional<Verdict> Pipeline::make_room(Crossing& crossing) {
+  // Asked without consequences: only what will need a record may cost another flow its own.
+  const Decision decision = decide(crossing, true);
+  const bool welcomes_strangers = net::opens_connection(crossing.view) || options_.midstream == MidstreamPolicy::pick;
+  const bool begins = decision.action == Action::dnat || (decision.reason == Reason::midstream && welcomes_strangers);
+  if (!begins) return refuse(decision, crossing);
+
+  Counters& counters = crossing.worker.counters;
+  const bool room = flows_.make_room(kMakeRoomBudget, crossing.now, [&](const Flow& old) {
+    counters.add(old.deadline < crossing.now ? Counter::expired_flows : Counter::evicted_flows);
+    retire(old, crossing.now, crossing.worker);
+  });
+  if (!room) return crossing.drop(Counter::dropped_flow_table_full);
+  return std::nullopt;
+}
+
+Verdict Pipeline::refuse(const Decision& decision, const Crossing& crossing) const noexcept {
+  switch (decision.action) {
+    case Action::reject: {
+      Verdict verdict = crossing.drop(Counter::dropped_rejected);
+      const bool reset = options_.reset_rejected_tcp && crossing.view.is_tcp();
+      verdict.reply = reset ? net::ReplyKind::tcp_reset : net::ReplyKind::port_unreachable;
+      return verdict;
+    }
+    case Action::drop:
+      return crossing.drop(decision.reason == Reason::midstream ? Counter::dropped_midstream
+                                                                : Counter::dropped_no_local);
+    case Action::none:
+    case Action::dnat:
+      break;
+  }
+  return crossing.accept(Counter::accepted_not_a_service);
+}
+
+/// Nothing begins with a packet that could not be translated.
+Verdict Pipeline::refuse_truncated(Crossing& crossing) {
+  const Decision decision = decide(crossing, true);  // without consequences
+  const bool of_a_service = decision.action == Action::dnat || decision.reason == Reason::midstream;
+  return of_a_service ? crossing.drop(Counter::dropped_truncated) : refuse(decision, crossing);
+}
+
+/// A connection made to an endpoint itself. Its record keeps the pair, so that no service's flow takes it.
+Verdict Pipeline::begin_direct(Flow& flow, Crossing& crossing) {
+  flow.direct = true;
+  flow.endpoint = flow.service;
+  if (!net::opens_connection(crossing.view)) flow.adopt();
+  crossing.worker.counters.add(Counter::direct_flows);
+  return pass_direct(flow, crossing);
+}
+
+bool Pipeline::link_middle(Flow& flow, Crossing& crossing) {
+  if (flows_.link(flow, KeyRole::middle)) return true;
+  crossing.worker.counters.add(Counter::tuple_clashes);
+  for (unsigned attempt = 0; attempt < kPortAttempts; ++attempt) {
+    flow.client_near.port = ports_.random_port(crossing.worker.rng());
+    if (flows_.link(flow, KeyRole::middle)) return true;
+  }
+  return false;
+}
+
+}  // namespace limpet::datapath

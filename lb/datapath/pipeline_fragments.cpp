@@ -1,0 +1,59 @@
+// Fragments, on nodes whose kernel does not put datagrams together before the hooks (flow/fragment_table.h).
+#include "lb/datapath/pipeline.h"
+
+namespace limpet::datapath {
+
+namespace {
+
+/// A datagram may have one name at both kinds of hook, and different fates.
+std::uint8_t stage(Hook hook) noexcept {
+  return rewrites_destination(hook) ? 0 : 1;
+}
+
+}  // namespace
+
+Verdict Pipeline::fragment(Crossing& crossing) {
+  net::Fragment fragment;
+  if (net::parse_fragment(crossing.packet.bytes, fragment) != net::ParseError::none) {
+    return rewrites_destination(crossing.packet.hook) ? crossing.drop(Counter::dropped_fragment)
+                                                      : crossing.accept(Counter::accepted_miss);
+  }
+  return fragment.first ? first_fragment(fragment, crossing) : later_fragment(fragment, crossing);
+}
+
+Verdict Pipeline::first_fragment(const net::Fragment& fragment, Crossing& crossing) {
+  crossing.view = fragment.view;
+  crossing.is_fragment = true;
+  const Verdict verdict = follow(crossing);
+  const net::Tuple& now = crossing.view.tuple;
+  const flow::FragmentFate fate{.accept = verdict.accept,
+                                .source = now.source.address,
+                                .destination = now.destination.address,
+                                .set_mark = verdict.set_mark,
+                                .mark = verdict.mark};
+  if (!fragments_.remember(fragment.datagram, fate, crossing.now, stage(crossing.packet.hook))) {
+    crossing.worker.counters.add(Counter::fragments_forgotten);
+  }
+  return verdict;
+}
+
+Verdict Pipeline::later_fragment(net::Fragment& fragment, Crossing& crossing) {
+  const Packet& packet = crossing.packet;
+  const auto fate = fragments_.find(fragment.datagram, crossing.now, stage(packet.hook));
+  if (!fate) {
+    // It has overtaken its first. To a service's address it must not go on alone; the node's own hear other datagrams, too.
+    const bool to_service = rewrites_destination(packet.hook) && !crossing.node.is_local(fragment.datagram.destination);
+    return to_service ? crossing.drop(Counter::dropped_fragment) : crossing.accept(Counter::accepted_miss);
+  }
+  if (!fate->accept) return crossing.drop(Counter::dropped_fragment);
+  if (fate->source == fragment.datagram.source && fate->destination == fragment.datagram.destination &&
+      !fate->set_mark) {
+    return crossing.accept(Counter::accepted_miss);
+  }
+  net::rewrite_later(fragment.view, fate->source, fate->destination);
+  crossing.worker.counters.add(Counter::fragments);
+  crossing.count_rewritten();
+  return {.rewritten = true, .set_mark = fate->set_mark, .mark = fate->mark};
+}
+
+}  // namespace limpet::datapath

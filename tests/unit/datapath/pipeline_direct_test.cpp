@@ -1,0 +1,72 @@
+// divert.direct: connections that clients make to endpoints themselves, watched so that no service's flow takes their
+// pair of addresses and ports.
+#include "tests/unit/datapath/pipeline_bench.h"
+
+namespace limpet::datapath {
+namespace {
+
+using net::Family;
+using net::Protocol;
+
+struct Kind {
+  Family family;
+  Protocol protocol;
+};
+std::string kind_name(const testing::TestParamInfo<Kind>& info) {
+  return net::to_string(info.param.protocol) + (info.param.family == Family::v4 ? "_v4" : "_v6");
+}
+
+class Direct : public testing::TestWithParam<Kind> {
+ protected:
+  /// The client's first packet to the endpoint itself, its answer, and the client's answer to that.
+  void connect_directly() {
+    bench.decider.from_now_on({});
+    bench.play({{"PREROUTING client > endpoint S seq=100", "= accepted_direct"},
+                {"POSTROUTING endpoint > client SA seq=500 ack=101", "= accepted_direct"},
+                {"PREROUTING client > endpoint A seq=101 ack=501", "= accepted_direct"}});
+    bench.decider.from_now_on(bench.dnat("endpoint"));
+  }
+  Bench bench{GetParam().family, GetParam().protocol, {.track_direct = true}};
+};
+INSTANTIATE_TEST_SUITE_P(Kinds, Direct,
+                         testing::Values(Kind{Family::v4, Protocol::tcp}, Kind{Family::v6, Protocol::tcp},
+                                         Kind{Family::v4, Protocol::udp}, Kind{Family::v6, Protocol::udp}),
+                         kind_name);
+
+TEST_P(Direct, OneThatWasThereFirstKeepsItsPair) {
+  connect_directly();
+  EXPECT_EQ(bench.counters[Counter::direct_flows], 1u);
+  const std::string through = bench.play("PREROUTING client > vip S seq=900");
+  EXPECT_TRUE(through.starts_with("client:") && through.ends_with(" > endpoint")) << through;
+  EXPECT_EQ(bench.counters[Counter::tuple_clashes], 1u);
+  const std::string near = through.substr(0, through.find(' '));
+  bench.play({{"POSTROUTING endpoint > " + near + " SA seq=7000 ack=901", "vip > client"},
+              {"POSTROUTING endpoint > client A seq=501 ack=101", "= accepted_direct"}});
+}
+
+TEST_P(Direct, ItIsNoOnesLoadAndEndsAfterItsTimeout) {
+  connect_directly();
+  bench.expire_all();
+  for (const FlowEvent event : {FlowEvent::opened, FlowEvent::established, FlowEvent::closed, FlowEvent::timed_out}) {
+    EXPECT_EQ(bench.load_of(event, {}), 0u);
+    EXPECT_EQ(bench.load_of(event), 0u);
+  }
+}
+
+TEST_P(Direct, WithoutTheOptionNothingIsKept) {
+  Bench plain(GetParam().family, GetParam().protocol);
+  EXPECT_EQ(plain.play("PREROUTING client > endpoint S"), "= accepted_not_a_service");
+  EXPECT_EQ(plain.flows(), 0u);
+}
+
+TEST(DirectTcp, ASynAfterItsEndIsAConnectionOfItsOwn) {
+  Bench bench(Family::v4, Protocol::tcp, {.track_direct = true});
+  bench.play({{"PREROUTING client > endpoint S seq=100", "= accepted_direct"},
+              {"POSTROUTING endpoint > client RA seq=0 ack=101", "= accepted_direct"},
+              {"PREROUTING client > endpoint S seq=9000", "= accepted_direct"}});
+  EXPECT_EQ(bench.counters[Counter::direct_flows], 2u);
+  EXPECT_EQ(bench.flows(), 1u);
+}
+
+}  // namespace
+}  // namespace limpet::datapath
