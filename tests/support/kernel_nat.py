@@ -23,7 +23,7 @@ class KernelNat:
         self._filter = host.run(f"{self._iptables}-save", "-t", "filter").stdout
         pods = config["node"].get("podCIDRs", [None])[0]
         host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_nat(services, pods))
-        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_rejects(services))
+        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_rejects(services, config.get("rejectWith")))
 
     def __enter__(self):
         return self
@@ -103,10 +103,13 @@ def _target(service, endpoint):
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _rejects(services):
+def _rejects(services, reject_with):
     rules = []
-    for service in services:
-        if not service["endpoints"]:
-            match = f"-m conntrack --ctstate NEW -d {service['clusterIP']} {_to(service, service['port'])}"
-            rules += [f"-I {chain} {match} -j REJECT" for chain in ("INPUT", "FORWARD", "OUTPUT")]
+    for service in (service for service in services if not service["endpoints"]):
+        how = f"-j REJECT --reject-with {reject_with}" if reject_with and _protocol(service) == "tcp" else "-j REJECT"
+        matches = [f"-d {service['clusterIP']} {_to(service, service['port'])}"]
+        if "nodePort" in service:
+            matches.append(f"-m addrtype --dst-type LOCAL {_to(service, service['nodePort'])}")
+        rules += [f"-I {chain} -m conntrack --ctstate NEW {match} {how}"
+                  for chain in ("INPUT", "FORWARD", "OUTPUT") for match in matches]
     return "\n".join(["*filter", *rules, "COMMIT", ""])

@@ -16,6 +16,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import time
 
 from netns import skip
@@ -29,7 +30,9 @@ try:
     from scapy.layers.inet6 import (ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest,  # noqa: F401
                                     ICMPv6PacketTooBig, ICMPv6ParamProblem, ICMPv6TimeExceeded, IPv6,
                                     IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN)
-    from scapy.layers.sctp import SCTP, crc32c
+    from scapy.layers.sctp import (SCTP, SCTPChunkCookieAck, SCTPChunkCookieEcho, SCTPChunkData,  # noqa: F401
+                                    SCTPChunkInit, SCTPChunkInitAck, SCTPChunkParamStateCookie, SCTPChunkSACK,
+                                    SCTPChunkShutdown, SCTPChunkShutdownAck, SCTPChunkShutdownComplete, crc32c)
     from scapy.packet import Raw  # noqa: F401
     from scapy.utils import checksum
     from scapy.layers.inet import in4_chksum
@@ -61,6 +64,41 @@ def dissect(data):
 def echo_request(source, target, ident, sequence, payload=b""):
     kind = ICMP(type=8, id=ident, seq=sequence) if version(source) == 4 else ICMPv6EchoRequest(id=ident, seq=sequence)
     return ip(source, target) / kind / Raw(payload)
+
+
+def sctp(sport, dport, *chunks, tag=0):
+    """An SCTP packet of these chunks; its checksum is CRC32c (RFC 9260 section 6.8)."""
+    packet = SCTP(sport=sport, dport=dport, tag=tag)
+    for chunk in chunks:
+        packet = packet / chunk
+    return packet
+
+
+def init_chunk(tag, tsn=1):
+    return SCTPChunkInit(init_tag=tag, a_rwnd=65535, n_out_streams=1, n_in_streams=1, init_tsn=tsn)
+
+
+def init_ack_chunk(tag, tsn=1, cookie=b"cookie--"):
+    return SCTPChunkInitAck(init_tag=tag, a_rwnd=65535, n_out_streams=1, n_in_streams=1, init_tsn=tsn,
+                            params=[SCTPChunkParamStateCookie(cookie=cookie)])
+
+
+def data_chunk(tsn, payload):
+    return SCTPChunkData(beginning=1, ending=1, tsn=tsn, data=payload)
+
+
+def udplite_bytes(header, sport, dport, payload, coverage):
+    """A UDP-Lite packet's transport part below that IP header (RFC 3828: the pseudo-header has the whole length)."""
+    data = struct.pack("!HHHH", sport, dport, coverage, 0) + payload
+    return data[:6] + struct.pack("!H", _udplite_sum(header, data, coverage)) + data[8:]
+
+
+def _udplite_sum(header, data, coverage):
+    """One's complement sum over pseudo-header and covered bytes, complemented; 0 is never sent."""
+    addresses = [ipaddress.ip_address(address).packed for address in (header.src, header.dst)]
+    pseudo = b"".join(addresses) + struct.pack("!II", len(data), PROTOCOLS["udplite"])
+    covered = data[:coverage] if coverage else data
+    return checksum(pseudo + covered) or 0xFFFF
 
 
 class Ghost:
@@ -188,6 +226,9 @@ def _transport_is_right(packet, protocol, upper):
     if protocol == PROTOCOLS["sctp"]:
         stated = upper[8:12]
         return crc32c(upper[:8] + bytes(4) + upper[12:]) == int.from_bytes(stated, "big")
+    if protocol == PROTOCOLS["udplite"]:
+        stated, coverage = int.from_bytes(upper[6:8], "big"), int.from_bytes(upper[4:6], "big")
+        return stated == _udplite_sum(packet, upper[:6] + b"\0\0" + upper[8:], coverage)
     if protocol == PROTOCOLS["udp"] and upper[6:8] == b"\0\0":
         return packet.version == 4  # RFC 768: none was computed; RFC 8200 forbids it
     pseudo = in4_chksum if packet.version == 4 else in6_chksum

@@ -247,9 +247,9 @@ class Lab:
     def limpet(self, *options, **changes):
         return programs.Limpet(self.node, self.options.limpet, self.config(**changes), *options)
 
-    def kernel_nat(self):
+    def kernel_nat(self, **changes):
         """The same services by the kernel's own NAT, instead of limpet."""
-        return kernel_nat.KernelNat(self.node, self.config())
+        return kernel_nat.KernelNat(self.node, self.config(**changes))
 
 
 def main(build):
@@ -297,6 +297,7 @@ class WithKernelNat(unittest.TestCase):
     """
 
     limpet = None
+    changes = {}  # as of limpet's configuration
 
     @classmethod
     def setUpClass(cls):
@@ -304,7 +305,7 @@ class WithKernelNat(unittest.TestCase):
         cls.plan = cls.net.addresses
         if cls.net.options.conntrack == "off":
             raise unittest.SkipTest("the kernel's NAT tracks connections")
-        cls.nat = cls.net.kernel_nat()
+        cls.nat = cls.net.kernel_nat(**cls.changes)
 
     @classmethod
     def tearDownClass(cls):
