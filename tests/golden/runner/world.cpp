@@ -40,6 +40,7 @@ datapath::PipelineOptions pipeline_options(const service::Config& config) {
   options.mark_mask = config.mark_mask;
   options.midstream = config.midstream;
   options.track_direct = config.divert_direct;
+  options.answer_echo = config.icmp_echo == service::IcmpEcho::reply;
   options.reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset;
   return options;
 }
@@ -63,10 +64,11 @@ World::World(const service::Config& config)
       affinity_(config.tables.affinity, kKey),
       flows_({.capacity = config.tables.flows, .key = kKey, .timeouts = config.timeouts}),
       ports_(port_pool(config)),
+      fragments_({.capacity = config.tables.fragments, .key = kKey, .timeout = config.timeouts.frag}),
       load_(1, service::count_endpoints(config.services)),
       node_(node_view()),
       balancer_(slots_, snapshot(config, identities_), affinity_),
-      pipeline_(pipeline_options(config), balancer_, flows_, ports_) {}
+      pipeline_(pipeline_options(config), balancer_, flows_, ports_, fragments_) {}
 
 Departure World::cross(const Arrival& arrival, Bytes packet) {
   Departure departure{.verdict = {}, .bytes = std::move(packet), .mark = arrival.mark, .answer = {}};

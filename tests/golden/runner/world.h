@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "conntrack/flow/flow_table.h"
+#include "conntrack/flow/fragment_table.h"
 #include "conntrack/flow/port_pool.h"
 #include "lb/affinity/affinity_table.h"
 #include "lb/datapath/pipeline.h"
@@ -65,6 +66,7 @@ class World {
   affinity::AffinityTable affinity_;
   flow::FlowTable flows_;
   flow::PortPool ports_;
+  flow::FragmentTable fragments_;
   datapath::EndpointLoad load_;
   datapath::Counters counters_;
   node::NodeView node_;
