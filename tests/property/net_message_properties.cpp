@@ -146,6 +146,7 @@ RC_GTEST_PROP(Fragment, RewrittenInPiecesAndAsAWhole, ()) {
     RC_ASSERT(fragment.first == (&piece == &pieces.front()));
     fragment.first ? rewrite(fragment.view, to, ChecksumMode::incremental)
                    : rewrite_later(fragment.view, to.source.address, to.destination.address);
+    RC_ASSERT(test::header_checksum_ok(piece));
   }
   rewrite(view, to, ChecksumMode::incremental);
   RC_ASSERT(test::reassembled(pieces) == whole);
