@@ -4,10 +4,6 @@
 
 #include "conntrack/net/wire.h"
 
-#if defined(__x86_64__)
-#include <nmmintrin.h>
-#endif
-
 namespace limpet::net {
 
 namespace {
@@ -64,9 +60,10 @@ constexpr auto kPowers = [] {
 [[gnu::target("sse4.2")]] std::uint32_t crc32c_sse42(std::span<const std::byte> bytes) noexcept {
   std::uint64_t crc = 0xffffffff;
   std::size_t at = 0;
-  for (; at + 8 <= bytes.size(); at += 8) crc = _mm_crc32_u64(crc, load_native<std::uint64_t>(bytes.data() + at));
+  for (; at + 8 <= bytes.size(); at += 8)
+    crc = __builtin_ia32_crc32di(crc, load_native<std::uint64_t>(bytes.data() + at));
   auto low = static_cast<std::uint32_t>(crc);
-  for (; at < bytes.size(); ++at) low = _mm_crc32_u8(low, load8(bytes.data() + at));
+  for (; at < bytes.size(); ++at) low = __builtin_ia32_crc32qi(low, load8(bytes.data() + at));
   return ~low;
 }
 #endif
