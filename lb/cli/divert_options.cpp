@@ -1,5 +1,9 @@
 #include "lb/cli/divert_options.h"
 
+#include <algorithm>
+
+#include "lb/service/node_rules.h"
+
 namespace limpet::cli {
 
 namespace {
@@ -19,6 +23,14 @@ divert::Backend backend_of(service::RuleBackend backend) {
   return divert::Backend::automatic;
 }
 
+/// Does any nodePort listen on 127.0.0.1?
+bool serves_localhost(const service::Config& config) {
+  const bool any = std::any_of(config.services.begin(), config.services.end(), [](const service::Service& service) {
+    return service.node_port != 0 && service.family() == net::Family::v4;
+  });
+  return any && service::NodeRules(config.node).accepts_node_ports(net::Address::from_v4(0x7f000001), {});
+}
+
 }  // namespace
 
 divert::Options divert_options(const service::Config& config) {
@@ -26,7 +38,12 @@ divert::Options divert_options(const service::Config& config) {
           .first_queue = config.queues.first,
           .queue_count = config.queues.count,
           .mark_mask = config.mark_mask,
-          .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold};
+          .on_death = config.on_death == service::OnDeath::bypass ? divert::OnDeath::bypass : divert::OnDeath::hold,
+          .defragment = config.defragment == service::Defragment::never ? divert::Defragment::never
+                                                                        : divert::Defragment::automatic,
+          .direct = config.divert_direct,
+          .reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset,
+          .localhost_node_ports = serves_localhost(config)};
 }
 
 divert::RouteSources route_sources(const service::Config& config, const node::NodeView& node) {
