@@ -8,6 +8,7 @@
 
 #include <linux/netfilter/nfnetlink_queue.h>
 
+#include "lb/divert/doctor_fragment.h"
 #include "lb/divert/doctor_machine.h"
 #include "lb/divert/doctor_packet.h"
 #include "lb/divert/doctor_queue.h"
@@ -85,7 +86,13 @@ std::vector<Probe> packet_probes(Backend backend) {
     return Probe{"packets", name, [family, backend] { return probe_packet(family, backend); },
                  "services of this family cannot be balanced", "what is missing above; a back-end and NFQUEUE"};
   };
-  return {probe(kPacketV4, Family::v4), probe(kPacketV6, Family::v6)};
+  const auto fragments = [](const char* name, Family family) {
+    return Probe{"packets", name, [family] { return probe_defragmentation(family); },
+                 "where conntrack is not in use, datagrams do not come to limpet whole",
+                 "a kernel with NETFILTER_XT_MATCH_SOCKET, or conntrack in use"};
+  };
+  return {probe(kPacketV4, Family::v4), probe(kPacketV6, Family::v6), fragments("fragments, IPv4", Family::v4),
+          fragments("fragments, IPv6", Family::v6)};
 }
 
 Probe extension_probe(const char* group, const char* name, Extension extension, const char* consequence,
@@ -105,6 +112,16 @@ std::vector<Probe> option_probes() {
       extension_probe("options", "CT target", Extension::notrack,
                       "where conntrack is in use, an INVALID-dropping firewall may eat limpet's answers",
                       "a kernel with NETFILTER_XT_TARGET_CT"),
+      extension_probe("options", "icmp match", Extension::icmp, "errors about translated flows are not translated",
+                      "a kernel with IP_NF_IPTABLES, IP6_NF_IPTABLES and NETFILTER_XTABLES"),
+      extension_probe("options", "sctp match", Extension::sctp, "services with protocol: SCTP cannot be diverted",
+                      "a kernel with NETFILTER_XT_MATCH_SCTP"),
+      extension_probe("options", "multiport match", Extension::multiport,
+                      "services with protocol: UDPLite cannot be diverted",
+                      "a kernel with NETFILTER_XT_MATCH_MULTIPORT"),
+      extension_probe("options", "frag match", Extension::frag,
+                      "without the socket match, IPv6 datagrams in fragments are lost",
+                      "a kernel with IP6_NF_MATCH_FRAG"),
       extension_probe("options", "comment match", Extension::comment, none, ""),
       extension_probe("kernel nat", "connection tracking", Extension::state, "nothing for rewrite; offload needs it",
                       "a kernel with NF_CONNTRACK and NETFILTER_XT_MATCH_CONNTRACK"),

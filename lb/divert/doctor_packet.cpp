@@ -16,6 +16,7 @@
 
 #include "conntrack/net/nat.h"
 #include "lb/divert/command.h"
+#include "lb/divert/doctor_loopback.h"
 #include "lb/divert/doctor_queue.h"
 #include "lb/divert/xtables.h"
 
@@ -71,37 +72,6 @@ Status install_nft(Family family) {
   const auto outcome = run({"nft", "-f", "-"}, render_nft_probe(family));
   if (!outcome) return outcome.error();
   return outcome->ok() ? store::ok() : failure("nft", *outcome);
-}
-
-/// ::1 or 127.0.0.1, as the kernel wants it.
-struct Loopback {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-
-  Loopback(Family family, std::uint16_t port) {
-    if (family == Family::v4) {
-      auto& address = reinterpret_cast<sockaddr_in&>(storage);
-      address.sin_family = AF_INET;
-      address.sin_port = htons(port);
-      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      length = sizeof address;
-    } else {
-      auto& address = reinterpret_cast<sockaddr_in6&>(storage);
-      address.sin6_family = AF_INET6;
-      address.sin6_port = htons(port);
-      address.sin6_addr = in6addr_loopback;
-      length = sizeof address;
-    }
-  }
-  const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-Descriptor udp_at(Family family, std::uint16_t port) {
-  const int domain = family == Family::v4 ? AF_INET : AF_INET6;
-  Descriptor socket(::socket(domain, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const Loopback at(family, port);
-  if (::bind(socket.get(), at.get(), at.length) != 0) socket.reset();
-  return socket;
 }
 
 /// False if these are no bytes that limpet can rewrite.

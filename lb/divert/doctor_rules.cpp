@@ -35,6 +35,14 @@ Rule rule_of(Extension extension, Family family) {
   switch (extension) {
     case Extension::notrack:
       return {"raw", "-j CT --notrack"};
+    case Extension::icmp:
+      return {"raw", family == Family::v4 ? "-p icmp -m icmp --icmp-type 3" : "-p ipv6-icmp -m icmp6 --icmpv6-type 1"};
+    case Extension::sctp:
+      return {"raw", "-p sctp -m sctp --dport 1"};
+    case Extension::multiport:
+      return {"raw", "-p udplite -m multiport --dports 1"};
+    case Extension::frag:
+      return {"raw", family == Family::v4 ? "-f" : "-m frag --fragfirst"};
     case Extension::comment:
       return {"raw", "-m comment --comment \"two words\""};
     case Extension::state:

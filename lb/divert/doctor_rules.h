@@ -19,7 +19,7 @@ Observation probe_backend(const Xtables& tools, net::Family family);
 Observation probe_nft_queue();
 
 /// What of iptables limpet or its rivals may name.
-enum class Extension { sets, socket, notrack, comment, state, dnat, recent, statistic };
+enum class Extension { sets, socket, notrack, icmp, sctp, multiport, frag, comment, state, dnat, recent, statistic };
 
 /// Found if one variant's tools have it for both families, or for all that the variant can divert; the detail names the
 /// variants and families. `installed`: the tools, the preferred ones first.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lb/divert/command.h"
+#include "lb/divert/doctor_fragment.h"
 #include "lb/divert/doctor_packet.h"
 #include "lb/divert/doctor_sandbox.h"
 #include "lb/divert/xtables.h"
@@ -123,6 +124,30 @@ TEST_P(Sandbox, APacketThatSomethingDropsDoesNotComeThrough) {
     ASSERT_TRUE(seen) << seen.error().message;
     EXPECT_EQ(*seen, std::string("missing iptables-nft: ") + row.words) << row.obstacle;
   }
+}
+
+TEST_P(Sandbox, FragmentsComeAsOneDatagram) {
+  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+    const auto seen = run_in_sandbox([&] { return divert::probe_defragmentation(family).detail; }, kLong);
+    ASSERT_TRUE(seen) << seen.error().message;
+    // 3000 bytes, 8 of UDP, 20 or 40 of IP.
+    const std::string whole = family == net::Family::v4 ? "3028 of 3028 bytes" : "3048 of 3048 bytes";
+    EXPECT_NE(seen->find(whole + " in one piece"), std::string::npos) << *seen;
+  }
+}
+
+TEST_P(Sandbox, FragmentsThatAreLostAreNoticed) {
+  const auto seen = run_in_sandbox(
+      [] {
+        // Before -400, where the kernel would put them together (linux/netfilter_ipv4.h).
+        must("nft add table ip early");
+        must("nft add chain ip early head { type filter hook prerouting priority -450 ; }");
+        must("nft add rule ip early head ip frag-off & 0x3fff != 0 drop");
+        return divert::probe_defragmentation(net::Family::v4).detail;
+      },
+      kLong);
+  ASSERT_TRUE(seen) << seen.error().message;
+  EXPECT_NE(seen->find("nothing came to raw PREROUTING"), std::string::npos) << *seen;
 }
 
 /// But for `queue`, which this kernel may lack, nft takes the rules of the probe.

@@ -113,7 +113,8 @@ class Kernel(unittest.TestCase):
         self.assertFalse(found["datapaths"]["offload"]["works"])
         self.assertFalse(found["datapaths"]["route"]["works"])
         checks = {check["name"]: check["status"] for check in found["checks"]}
-        for name in ("NFQUEUE", "super-packets (F_GSO)", "a packet, IPv4", "a packet, IPv6", "raw sockets"):
+        for name in ("NFQUEUE", "super-packets (F_GSO)", "a packet, IPv4", "a packet, IPv6", "raw sockets",
+                     "fragments, IPv4", "fragments, IPv6"):
             self.assertEqual(checks[name], "found", name)
 
     def test_each_feature_is_what_the_tools_make_of_it_here(self):
@@ -139,6 +140,8 @@ class Kernel(unittest.TestCase):
         self.assertEqual(checks["CT target"], anywhere("raw", "-j CT --notrack"))
         self.assertEqual(checks["recent match"], anywhere("mangle", "-m recent --name P --rcheck"))
         self.assertEqual(checks["statistic match"], anywhere("mangle", "-m statistic --mode nth --every 2 --packet 0"))
+        self.assertEqual(checks["sctp match"], anywhere("raw", "-p sctp --dport 1"))
+        self.assertEqual(checks["multiport match"], anywhere("raw", "-p udplite -m multiport --dports 1"))
         self.assertEqual(checks["comment match"], anywhere("mangle", "-m comment --comment words"))
         self.assertEqual(checks["address sets"], accepts("ipset", "create", "p", "hash:ip,port"))
 
@@ -159,6 +162,18 @@ class Kernel(unittest.TestCase):
         found = self.diagnose(exit_code=4, path=lying)
         self.assertFalse(found["datapaths"]["rewrite"]["works"])
         self.assertIn("the packet was not queued at OUTPUT", found["datapaths"]["rewrite"]["reason"])
+
+    def test_fragments_that_stay_apart_are_found_out(self):
+        """The tools leave out the socket rule, and say that all is well."""
+        script = 'case " $* " in *--version*) exec /usr/sbin/$(basename "$0") "$@";; esac\n' \
+                 'grep -v -e "-m socket" | /usr/sbin/$(basename "$0") "$@"\n'
+        checks = self.checks(path=stand_ins(RESTORERS, script))
+        self.assertEqual(checks["socket match"]["status"], "found", "the stand-in said so")
+        # lo's MTU is 1500: 20 + 1480 bytes, 3000 + 8 + 20 in all; IPv6 40 + 8 + 1448 (a multiple of 8), 3000 + 8 + 40.
+        for family, words in ((4, "only 1500 of 3028 bytes"), (6, "only 1496 of 3048 bytes")):
+            check = checks[f"fragments, IPv{family}"]
+            self.assertEqual(check["status"], "missing")
+            self.assertIn(words, check["detail"])
 
     def test_without_tools_nothing_works_and_the_package_is_named(self):
         absent = stand_ins((*RESTORERS, "nft", "ipset"), "exit 127\n")

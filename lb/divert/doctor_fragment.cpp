@@ -1,0 +1,72 @@
+#include "lb/divert/doctor_fragment.h"
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "lb/divert/command.h"
+#include "lb/divert/doctor_loopback.h"
+#include "lb/divert/doctor_queue.h"
+#include "lb/divert/rules.h"
+#include "lb/divert/xtables.h"
+
+namespace limpet::divert {
+
+namespace {
+
+using net::Family;
+using store::Status;
+
+constexpr std::uint16_t kPort = 4005;
+constexpr std::size_t kPayload = 3000;
+constexpr std::chrono::milliseconds kPatience{1500};
+
+Status cut_at_1500_bytes() {
+  const auto outcome = run({"ip", "link", "set", "lo", "mtu", "1500"});
+  if (!outcome) return outcome.error();
+  return outcome->ok() ? store::ok() : failure("ip link", *outcome);
+}
+
+Status install(const Xtables& tools, Family family) {
+  if (const Status socket = tools.probe(family, Feature::socket); !socket) return socket;
+  if (const Status queue = tools.probe(family, Feature::queue); !queue) return queue;
+  return tools.restore(family, "*raw\n-A PREROUTING" + defragmenting_match(family) +
+                                   "\n-A PREROUTING -p udp -m udp --dport " + std::to_string(kPort) +
+                                   " -j NFQUEUE --queue-num 0\nCOMMIT\n");
+}
+
+Observation send_large(Family family, const std::string& tools) {
+  ProbeQueue queue(0, 0);
+  if (!queue.valid()) return {CheckStatus::unknown, std::string("binding a queue: ") + std::strerror(queue.error())};
+  const Descriptor sender = udp_at(family, kPort);
+  const Loopback to(family, kPort);
+  const std::vector<char> payload(kPayload, 'x');
+  if (!sender.valid() || ::sendto(sender.get(), payload.data(), payload.size(), 0, to.get(), to.length) < 0) {
+    return {CheckStatus::unknown, std::string("sending: ") + std::strerror(errno)};
+  }
+  const auto packet = queue.next(kPatience);
+  if (!packet) return {CheckStatus::missing, tools + ": nothing came to raw PREROUTING"};
+  const std::size_t headers = (family == Family::v4 ? 20 : 40) + 8;
+  const std::string came =
+      std::to_string(packet->bytes.size()) + " of " + std::to_string(headers + kPayload) + " bytes";
+  if (packet->bytes.size() == headers + kPayload) return {CheckStatus::found, tools + ": " + came + " in one piece"};
+  return {CheckStatus::missing, tools + ": only " + came + " came"};
+}
+
+}  // namespace
+
+Observation probe_defragmentation(Family family) {
+  if (const Status cut = cut_at_1500_bytes(); !cut) return {CheckStatus::unknown, cut.error().message};
+  std::string refusals;
+  for (const Xtables& tools : Xtables::installed()) {
+    const Status installed = install(tools, family);
+    if (installed) return send_large(family, tools.name());
+    refusals += (refusals.empty() ? "" : "; ") + installed.error().message;
+  }
+  if (refusals.empty()) return {CheckStatus::unknown, "no iptables installed to ask with"};
+  return {CheckStatus::missing, refusals};
+}
+
+}  // namespace limpet::divert

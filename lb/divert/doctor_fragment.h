@@ -1,0 +1,17 @@
+// doctor_fragment.h: does the never-matching socket rule (rules.h) make the kernel put datagrams together, without
+// connection tracking?
+//
+//   3,000 bytes of UDP to oneself, lo's MTU being 1500: cut behind POSTROUTING, queued at raw PREROUTING.
+//   There it must be one packet of 3,000 bytes and headers, not the first 1,480 of them
+//
+// In a sandbox only (doctor_sandbox.h); it takes at most about two seconds.
+#pragma once
+
+#include "conntrack/net/address.h"
+#include "lb/divert/doctor_check.h"
+
+namespace limpet::divert {
+
+Observation probe_defragmentation(net::Family family);
+
+}  // namespace limpet::divert
