@@ -34,8 +34,8 @@ struct FragmentFate {
   bool accept = false;  // false: dropped, and so are the others
   net::Address source;  // as they left
   net::Address destination;
-  bool set_mark = false;
-  std::uint32_t mark = 0;
+  bool rewritten = false;
+  std::uint32_t mark = 0;  // the bits that were set in its mark
 };
 
 struct FragmentTableOptions {

@@ -214,7 +214,7 @@ Verdict Pipeline::rewrite(Crossing& crossing, const net::AddressPort& source, co
   const Packet& packet = crossing.packet;
   const net::ChecksumMode mode = checksum_mode(packet, crossing.view);
   if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
-  if (crossing.is_fragment && packet.checksum_pending) return crossing.drop(Counter::dropped_fragment);
+  if (crossing.is_fragment && mode != net::ChecksumMode::incremental) return crossing.drop(Counter::dropped_fragment);
   if (lacks_checksum(crossing.view, mode)) return crossing.drop(Counter::dropped_zero_checksum);
 
   net::rewrite(crossing.view, {source, destination}, mode);

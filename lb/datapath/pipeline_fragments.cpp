@@ -29,8 +29,8 @@ Verdict Pipeline::first_fragment(const net::Fragment& fragment, Crossing& crossi
   const flow::FragmentFate fate{.accept = verdict.accept,
                                 .source = now.source.address,
                                 .destination = now.destination.address,
-                                .set_mark = verdict.set_mark,
-                                .mark = verdict.mark};
+                                .rewritten = verdict.rewritten,
+                                .mark = verdict.rewritten ? verdict.mark & options_.mark_mask : 0};
   if (!fragments_.remember(fragment.datagram, fate, crossing.now, stage(crossing.packet.hook))) {
     crossing.worker.counters.add(Counter::fragments_forgotten);
   }
@@ -46,14 +46,14 @@ Verdict Pipeline::later_fragment(net::Fragment& fragment, Crossing& crossing) {
     return to_service ? crossing.drop(Counter::dropped_fragment) : crossing.accept(Counter::accepted_miss);
   }
   if (!fate->accept) return crossing.drop(Counter::dropped_fragment);
-  if (fate->source == fragment.datagram.source && fate->destination == fragment.datagram.destination &&
-      !fate->set_mark) {
-    return crossing.accept(Counter::accepted_miss);
-  }
+  if (!fate->rewritten) return crossing.accept(Counter::accepted_miss);
+  if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
   net::rewrite_later(fragment.view, fate->source, fate->destination);
   crossing.worker.counters.add(Counter::fragments);
   crossing.count_rewritten();
-  return {.rewritten = true, .set_mark = fate->set_mark, .mark = fate->mark};
+  Verdict verdict{.rewritten = true};
+  put_mark(verdict, packet, fate->mark != 0);
+  return verdict;
 }
 
 }  // namespace limpet::datapath

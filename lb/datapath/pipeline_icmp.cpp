@@ -43,6 +43,7 @@ Verdict Pipeline::icmp_error(net::IcmpView& error, Crossing& crossing) {
 
   const std::optional<net::IcmpRewrite> to = translation(*flow, flow.role(), error, packet.hook);
   if (!to) return pass(crossing, Counter::accepted_direct);
+  if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
   net::rewrite(error, *to, packet.checksum_pending ? net::ChecksumMode::full : net::ChecksumMode::incremental);
   crossing.worker.counters.add(Counter::icmp_errors);
   crossing.count_rewritten();

@@ -34,7 +34,7 @@ FragmentFate fate(std::uint32_t number) {
   return {.accept = true,
           .source = *Address::parse("10.0.0.1"),
           .destination = Address::from_v4(number),
-          .set_mark = true,
+          .rewritten = true,
           .mark = number};
 }
 /// The number in the fate that is known of a datagram; -1: none.
@@ -47,12 +47,12 @@ TEST(FragmentTable, ReturnsTheWholeFate) {
   const FragmentFate v6{.accept = true,
                         .source = *Address::parse("2001:db8::7"),
                         .destination = *Address::parse("fd01::5"),
-                        .set_mark = true,
+                        .rewritten = true,
                         .mark = 0xffffffff};
   EXPECT_TRUE(table.remember(datagram(1, "2001:db8::7", "fd00::1"), v6, at_ms(0)));
   const auto found = table.find(datagram(1, "2001:db8::7", "fd00::1"), at_ms(0));
   ASSERT_TRUE(found);
-  EXPECT_TRUE(found->accept && found->set_mark);
+  EXPECT_TRUE(found->accept && found->rewritten);
   EXPECT_EQ(found->source, v6.source);
   EXPECT_EQ(found->destination, v6.destination);
   EXPECT_EQ(found->mark, v6.mark);
