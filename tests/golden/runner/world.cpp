@@ -42,6 +42,7 @@ datapath::PipelineOptions pipeline_options(const service::Config& config) {
   options.track_direct = config.divert_direct;
   options.answer_echo = config.icmp_echo == service::IcmpEcho::reply;
   options.reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset;
+  options.answer_echo = config.icmp_echo == service::IcmpEcho::reply;
   return options;
 }
 
