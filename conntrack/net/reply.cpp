@@ -50,7 +50,7 @@ void put_header(std::span<std::byte> out, const Address& source, const Address& 
     ip[9] = static_cast<std::byte>(protocol);
   } else {
     std::memset(ip, 0, kIpv6Header);
-    ip[0] = std::byte{0x60};
+    store_be16(ip, static_cast<std::uint16_t>(0x6000 | tos << 4));  // version, traffic class; flow label 0
     store_be16(ip + 4, static_cast<std::uint16_t>(out.size() - kIpv6Header));
     ip[6] = static_cast<std::byte>(protocol);
     ip[7] = std::byte{kHopLimit};
@@ -140,7 +140,8 @@ std::span<const std::byte> echo_reply(std::span<std::byte> request) noexcept {
   // Of a message of zeros the checksum is ffff, of others 0 and ffff are the same.
   const std::uint16_t checksum = delta.apply(load_native<std::uint16_t>(icmp + 2));
   store_native(icmp + 2, checksum == 0 ? std::uint16_t{0xffff} : checksum);
-  const std::uint8_t tos = family == Family::v4 ? load8(request.data() + 1) : std::uint8_t{0};
+  const auto tos =
+      static_cast<std::uint8_t>(family == Family::v4 ? load8(request.data() + 1) : load_be16(request.data()) >> 4);
   put_header(reply, view.destination, view.source, icmp_protocol(family), tos);
   return reply;
 }
