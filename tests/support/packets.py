@@ -202,6 +202,56 @@ def is_fragment(packet):
     return IPv6ExtHdrFragment in packet
 
 
+def fragment_offset(packet):
+    """In bytes."""
+    return 8 * (packet.frag if packet.version == 4 else packet[IPv6ExtHdrFragment].offset)
+
+
+def fragments(header, upper, size, ident):
+    """The packet in pieces that carry at most `size` bytes each (RFC 791, RFC 8200 section 4.5)."""
+    data = upper_layer(dissect(bytes(header / upper)))[1]  # its checksum is of the whole
+    number = bytes(header / upper)[9 if header.version == 4 else 6]
+    found = []
+    for offset in range(0, len(data), size):
+        piece, more = Raw(data[offset:offset + size]), offset + size < len(data)
+        if header.version == 4:
+            part = header.copy()
+            part.id, part.frag, part.flags, part.proto = ident, offset // 8, "MF" if more else 0, number
+        else:
+            part = header.copy() / IPv6ExtHdrFragment(id=ident, offset=offset // 8, m=int(more), nh=number)
+        found.append(part / piece)
+    return found
+
+
+def _has_more_after(packet):
+    return bool(packet.flags.MF) if packet.version == 4 else bool(packet[IPv6ExtHdrFragment].m)
+
+
+def are_whole(found):
+    """Do these fragments make a datagram without a gap?"""
+    end = [fragment_offset(packet) + len(upper_layer(packet)[1]) for packet in found if not _has_more_after(packet)]
+    return bool(end) and sum(len(upper_layer(packet)[1]) for packet in found) == end[0]
+
+
+def reassembled(found):
+    """The transport part that these fragments make together, however they came."""
+    pieces = {fragment_offset(packet): upper_layer(packet)[1] for packet in found}
+    whole = b""
+    for offset in sorted(pieces):
+        assert offset == len(whole), f"fragments begin at {sorted(pieces)}"
+        whole += pieces[offset]
+    return whole
+
+
+def ports_in(upper):
+    return int.from_bytes(upper[0:2], "big"), int.from_bytes(upper[2:4], "big")
+
+
+def udp_is_right(header, upper):
+    """The checksum of a UDP datagram between that packet's addresses."""
+    return _transport_is_right(ip(header.src, header.dst), PROTOCOLS["udp"], upper)
+
+
 def faults(packet, where="packet"):
     """Names of the checksums that are wrong; a transport checksum is looked at only where all of it is there."""
     found = []
@@ -243,6 +293,11 @@ def quotes(packet):
     return protocol == PROTOCOLS["icmp6"] and upper[0] in (1, 2, 3, 4)
 
 
+def is_echo_reply(packet):
+    protocol, upper = upper_layer(packet)
+    return (protocol, upper[0]) in ((PROTOCOLS["icmp"], 0), (PROTOCOLS["icmp6"], 129))
+
+
 def quoted(packet):
     """The packet inside an ICMP error, dissected."""
     return dissect(upper_layer(packet)[1][8:])
@@ -250,8 +305,7 @@ def quoted(packet):
 
 def ports(packet):
     """(source port, destination port) of any transport."""
-    upper = upper_layer(packet)[1]
-    return int.from_bytes(upper[0:2], "big"), int.from_bytes(upper[2:4], "big")
+    return ports_in(upper_layer(packet)[1])
 
 
 def tuple_of(packet):
