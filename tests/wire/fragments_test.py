@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""Datagrams larger than the links: whole, both ways, through a VIP; never half of one translated.
+
+With conntrack on its defragmentation puts them together before the hooks, with conntrack off that of a `socket` rule
+which never matches.
+"""
+
+import random
+import socket
+
+import lab
+import packets
+
+HIDDEN, VISIBLE = 80, 81  # VIPs: masqueraded, and not
+SERVER = 5800
+SIZES = (1472, 3000, 60_000)  # one packet, three of IPv4, many
+
+
+def build(network):
+    plan = network.addresses
+    endpoint = [(plan.ghost_pods["pod-a"], SERVER)]
+    network.services += [
+        network.service("test/hidden:p", plan.virtual(HIDDEN), endpoint, port=53, protocol="UDP", masquerade="always"),
+        network.service("test/visible:p", plan.virtual(VISIBLE), endpoint, port=53, protocol="UDP", masquerade="never"),
+    ]
+    network.client_ghost = packets.Ghost(network.client, network.node, plan.ghost)
+    network.pod_ghost = packets.Ghost(network.pods["pod-a"], network.node, plan.ghost_pods["pod-a"])
+    # What is addressed to a VIP and was not translated goes to the node's default route: the client's cable.
+    network.lost = [packets.Ghost(network.client, network.node, plan.virtual(number)) for number in (HIDDEN, VISIBLE)]
+
+
+class Sockets:
+    """Two programs."""
+
+    def test_large_datagrams_both_ways(self):
+        paths = [("masqueraded", self.net.client), ("visible", self.net.pods["pod-b"]),
+                 ("a process of the node", self.net.node)]
+        with self.net.sink(socket.SOCK_DGRAM) as server:
+            for name, host in paths:
+                for size in SIZES:
+                    with self.subTest(name, size=size), host.socket(
+                            self.net.socket_family, socket.SOCK_DGRAM) as client:
+                        self.check(server, client, random.Random(size).randbytes(size))
+
+    def check(self, server, client, datagram):
+        client.settimeout(5)
+        client.connect((self.plan.sink, 9))
+        for _ in range(3):
+            client.send(datagram)
+            received, peer = server.recvfrom(65535)
+            self.assertEqual(received, datagram)
+            server.sendto(datagram[::-1], peer)
+            self.assertEqual(client.recv(65535), datagram[::-1])
+
+
+class Ghosts:
+    """Fragments written by hand, in any order."""
+
+    port = 2800
+
+    def setUp(self):
+        Ghosts.port += 10
+        self.client, self.pod = self.net.client_ghost, self.net.pod_ghost
+        for ghost in (self.client, self.pod, *self.net.lost):
+            ghost.clear()
+
+    def fragments(self, source, target, payload, ident=None):
+        """A UDP datagram in pieces of at most 1,000 bytes; source and target are (address, port)."""
+        datagram = packets.UDP(sport=source[1], dport=target[1]) / payload
+        return packets.fragments(packets.ip(source[0], target[0]), datagram, 1000, ident or self.port)
+
+    def arrived(self, ghost, seconds=5):
+        """The fragments that come to a ghost, until they are a whole datagram, or none comes for so long."""
+        found = []
+        while not packets.are_whole(found) and (packet := ghost.receive(packets.is_fragment, seconds)) is not None:
+            found.append(packet)
+        return found
+
+    def check_whole(self, found, source, target, payload):
+        """Together they are this datagram between these ends, its checksum right. source's port None: any."""
+        self.assertEqual({(packet.src, packet.dst) for packet in found}, {(source[0], target[0])})
+        data = packets.reassembled(found)
+        ports = packets.ports_in(data)
+        self.assertEqual(ports, (source[1] or ports[0], target[1]))
+        self.assertEqual(data[8:], payload)
+        self.assertTrue(packets.udp_is_right(found[0], data))
+        return ports[0]
+
+    def paths(self):
+        return [((self.plan.virtual(HIDDEN), 53), self.plan.gateways["pod-a"]),
+                ((self.plan.virtual(VISIBLE), 53), self.plan.ghost)]
+
+    def nothing_is_lost(self):
+        for lost in self.net.lost:
+            self.assertEqual(lost.all(quiet=0.1), [], "left the node untranslated")
+
+    def check_both_ways(self, order):
+        """Fragments in that order, both ways. They may have been put together and cut up again on their way."""
+        payload = random.Random(self.port).randbytes(2500)
+        server = (self.plan.ghost_pods["pod-a"], SERVER)
+        for vip, seen in self.paths():
+            with self.subTest(vip):
+                Ghosts.port += 1
+                asking = (self.plan.ghost, Ghosts.port)
+                sent = self.fragments(asking, vip, payload)
+                self.client.send(*(sent[index] for index in order))
+                found = self.arrived(self.pod)
+                port = self.check_whole(found, (seen, None), server, payload)
+                sent = self.fragments(server, (seen, port), payload[::-1])
+                self.pod.send(*(sent[index] for index in order))
+                self.check_whole(self.arrived(self.client), vip, asking, payload[::-1])
+        self.nothing_is_lost()
+
+
+class Defragmented(Sockets, Ghosts):
+    def test_fragments_in_order(self):
+        self.check_both_ways((0, 1, 2))
+
+    def test_fragments_out_of_order(self):
+        self.check_both_ways((2, 0, 1))
+
+    def test_a_missing_fragment_lets_none_through(self):
+        for vip, _ in self.paths():
+            Ghosts.port += 1
+            sent = self.fragments((self.plan.ghost, Ghosts.port), vip, bytes(2500))
+            self.client.send(sent[0], sent[2])
+            self.assertEqual(self.arrived(self.pod, seconds=0.3), [])
+
+
+class KernelFragments(Defragmented, lab.WithKernelNat):
+    pass
+
+
+class LimpetFragments(Defragmented, lab.WithLimpet):
+    pass
+
+
+if __name__ == "__main__":
+    lab.main(build)
