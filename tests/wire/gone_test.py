@@ -8,6 +8,7 @@ to be gone; each column one packet, sent then:
     reply        from the endpoint, of a connection whose client is visible, made while limpet ran
     hidden       the same, of a masqueraded connection: it is addressed to the node
     direct       from the endpoint's port, to a client that asked the endpoint itself
+    error        an ICMP error of the endpoint about the visible connection
 """
 
 import unittest
@@ -22,9 +23,9 @@ QUIET = 0.25  # s until a packet that has not come is taken for dropped; they ta
 TRANSLATED, UNTRANSLATED, NOTHING = "translated", "untranslated", "nothing"
 REFUSED = "refused by the node"  # it takes the packet for its own, and has no such socket
 
-RUNNING = {"request": TRANSLATED, "reply": TRANSLATED, "hidden": TRANSLATED, "direct": UNTRANSLATED}
-HELD = {"request": NOTHING, "reply": NOTHING, "hidden": NOTHING, "direct": NOTHING}
-BYPASSED = {"request": NOTHING, "reply": UNTRANSLATED, "hidden": REFUSED, "direct": UNTRANSLATED}
+RUNNING = {"request": TRANSLATED, "reply": TRANSLATED, "hidden": TRANSLATED, "direct": UNTRANSLATED, "error": TRANSLATED}
+HELD = {"request": NOTHING, "reply": NOTHING, "hidden": NOTHING, "direct": NOTHING, "error": UNTRANSLATED}
+BYPASSED = {"request": NOTHING, "reply": UNTRANSLATED, "hidden": REFUSED, "direct": UNTRANSLATED, "error": UNTRANSLATED}
 
 
 def build(network):
@@ -88,7 +89,7 @@ class Gone(unittest.TestCase):
 
     def observe(self):
         return {"request": self.request(), "reply": self.reply(*self.visible), "hidden": self.reply(*self.hidden),
-                "direct": self.reply(*self.direct)}
+                "direct": self.reply(*self.direct), "error": self.error(*self.visible)}
 
     def request(self):
         Gone.port += 1
@@ -110,6 +111,17 @@ class Gone(unittest.TestCase):
         if packets.tuple_of(got) == packets.tuple_of(answer):
             return UNTRANSLATED
         self.assertEqual(packets.tuple_of(got), packets.tuple_of(asked)[::-1])
+        return TRANSLATED
+
+    def error(self, asked, arrived):
+        self.pod.send(packets.error("host unreachable", arrived.dst, arrived))
+        got = self.client.receive(packets.quotes, QUIET)
+        if got is None:
+            return NOTHING
+        inner = packets.tuple_of(packets.quoted(got))
+        if inner == packets.tuple_of(arrived):
+            return UNTRANSLATED
+        self.assertEqual((got.src, inner), (self.plan.virtual(VISIBLE), packets.tuple_of(asked)))
         return TRANSLATED
 
     def as_if_no_service(self):
