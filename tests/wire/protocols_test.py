@@ -234,6 +234,16 @@ class KernelProtocols(Common, lab.WithKernelNat):
 
 
 class LimpetProtocols(Common, lab.WithLimpet):
+    def test_udp_over_ipv6_without_checksum_is_dropped_and_counted(self):
+        if self.net.family == "v4":
+            self.skipTest("IPv4 allows it")
+        for vip, _ in self.paths():
+            before = self.limpet.counter("dropped_zero_checksum")
+            _, arrived = self.cross(self.client, self.pod, self.header(self.plan.ghost, vip) / UDP(
+                sport=Fields.port, dport=PORT, chksum=0) / b"unchecked", seconds=0.3)
+            self.assertIsNone(arrived)
+            self.assertEqual(self.limpet.counter("dropped_zero_checksum") - before, 1)
+
     def test_a_wrong_checksum_stays_wrong(self):
         """Nobody downstream may take for good what was bad (RFC 1624 keeps the difference); conntrack would drop it."""
         if self.net.options.conntrack == "on":
