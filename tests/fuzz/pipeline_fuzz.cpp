@@ -127,7 +127,7 @@ class Execution {
     const unsigned which = input_.u8();
     const Left& earlier = left_[(next_ - 1 - which % left_.size()) % left_.size()];
     if (earlier.bytes.empty()) return std::nullopt;
-    const unsigned choices = which / left_.size();
+    const auto choices = static_cast<unsigned>(which / left_.size());
     if (kind == 2) return arrival.mark = earlier.mark, earlier.bytes;
     if (kind == 3) return error(earlier.bytes, choices);
     if (kind == 5) return damaged(earlier.bytes, choices);
