@@ -157,6 +157,10 @@ class LimpetRefuses(PortUnreachable, lab.WithLimpet):
         self.assertIsNone(answer)
 
 
+class LimpetResets(Refusals, Resets, lab.WithLimpet):
+    changes = {"rejectWith": "tcp-reset"}
+
+
 class LimpetLimits(Refusals, lab.WithLimpet):
     changes = {"replies": {"perSecond": 5, "burst": 10}}
     # The clients of the tests that this class inherits are 12, more than it would answer.
