@@ -121,6 +121,19 @@ class TwoServices(Case):
                     accepted.recv(100)
 
 
+    def test_direct_after_a_services_connection_that_is_over(self):
+        """The flow is in TIME_WAIT still, and makes way for what begins anew."""
+        server = self.serve(socket.SOCK_STREAM)
+        for target in (self.one, self.direct):
+            client = self.connect(target)
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.settimeout(3)
+                self.assertTrue(self.carries(client, accepted))
+                client.close()
+                self.assertEqual(accepted.recv(100), b"")
+
+
 class BesideDirect(Case):
     """What sees direct connections as well."""
 
@@ -139,8 +152,8 @@ class KernelClash(TwoServices, BesideDirect, lab.WithKernelNat):
     pass
 
 
-class LimpetClash(TwoServices, lab.WithLimpet):
-    """Direct connections are not seen: what that costs."""
+class Unanswered(Case):
+    """limpet's limit: a direct connection's SYN that meets a service's connection is left alone."""
 
     def test_direct_after_the_service_is_not_answered(self):
         """The endpoint takes its SYN for one of the connection that it has; that one goes on."""
@@ -158,6 +171,10 @@ class LimpetClash(TwoServices, lab.WithLimpet):
         second.close()
         self.assertTrue(self.carries(first, accepted), "the first is not disturbed")
 
+
+class LimpetClash(TwoServices, Unanswered, lab.WithLimpet):
+    """Direct connections are not seen: what that costs."""
+
     def test_direct_before_the_service_is_reset(self):
         """The endpoint doubts the second's SYN, the client's kernel knows nothing of the connection that it answers with,
         and resets it (RFC 5961 section 4): the newer one, retransmitted after a second, is the one that lives."""
@@ -174,6 +191,11 @@ class LimpetClash(TwoServices, lab.WithLimpet):
         self.assertTrue(self.carries(second, again))
         with self.assertRaises(ConnectionResetError):
             accepted.recv(100)
+
+
+class LimpetClashDirect(TwoServices, BesideDirect, Unanswered, lab.WithLimpet):
+    changes = {"divert": {"direct": True}}
+    test_direct_after_the_service = None
 
 
 if __name__ == "__main__":
