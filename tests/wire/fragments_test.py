@@ -2,11 +2,13 @@
 """Datagrams larger than the links: whole, both ways, through a VIP; never half of one translated.
 
 With conntrack on its defragmentation puts them together before the hooks, with conntrack off that of a `socket` rule
-which never matches.
+which never matches (classes KernelFragments and LimpetFragments). With `divert: {defragment: never}` and no conntrack
+nobody does, and limpet translates fragment by fragment (class LimpetTracksFragments).
 """
 
 import random
 import socket
+import unittest
 
 import lab
 import packets
@@ -32,11 +34,13 @@ def build(network):
 class Sockets:
     """Two programs."""
 
+    def hosts(self):
+        return [("masqueraded", self.net.client), ("visible", self.net.pods["pod-b"]),
+                ("a process of the node", self.net.node)]
+
     def test_large_datagrams_both_ways(self):
-        paths = [("masqueraded", self.net.client), ("visible", self.net.pods["pod-b"]),
-                 ("a process of the node", self.net.node)]
         with self.net.sink(socket.SOCK_DGRAM) as server:
-            for name, host in paths:
+            for name, host in self.hosts():
                 for size in SIZES:
                     with self.subTest(name, size=size), host.socket(
                             self.net.socket_family, socket.SOCK_DGRAM) as client:
@@ -133,6 +137,73 @@ class KernelFragments(Defragmented, lab.WithKernelNat):
 
 class LimpetFragments(Defragmented, lab.WithLimpet):
     pass
+
+
+class LimpetTracksFragments(Sockets, Ghosts, lab.WithLimpet):
+    changes = {"divert": {"defragment": "never"}}
+
+    @classmethod
+    def setUpClass(cls):
+        if lab.current.options.conntrack == "on":
+            raise unittest.SkipTest("conntrack puts fragments together")
+        super().setUpClass()
+
+    def test_fragments_in_order(self):
+        self.check_both_ways((0, 1, 2))
+
+    def hosts(self):
+        # IPv6 is put together behind INPUT, where later fragments are not queued: a limit, for processes of the node only.
+        return super().hosts()[:2 if self.net.family == "v6" else 3]
+
+    def test_fragments_that_follow_the_first_in_any_order(self):
+        self.check_both_ways((0, 2, 1))
+
+    def test_a_fragment_that_overtakes_its_first_does_not_leave(self):
+        """It is dropped, so the datagram is lost; whatever arrives of it is translated."""
+        server = self.plan.ghost_pods["pod-a"]
+        for vip, seen in self.paths():
+            with self.subTest(vip):
+                Ghosts.port += 1
+                before = self.limpet.counter("dropped_fragment")
+                sent = self.fragments((self.plan.ghost, Ghosts.port), vip, bytes(2500))
+                self.client.send(sent[2], sent[0], sent[1])
+                found = self.arrived(self.pod, seconds=0.3)
+                self.assertEqual([packets.fragment_offset(packet) for packet in found], [0, 1000])
+                self.assertEqual({(packet.src, packet.dst) for packet in found}, {(seen, server)})
+                self.assertEqual(self.limpet.counter("dropped_fragment") - before, 1)
+        self.nothing_is_lost()
+
+    def test_a_reply_that_overtakes_its_first_is_not_translated(self):
+        """Addressed to the node it stays there. Of a visible client's connection it cannot be told from a datagram that the
+        endpoint sends the client without a service, so it passes; nobody can put it together with the others."""
+        payload = bytes(2500)
+        server = (self.plan.ghost_pods["pod-a"], SERVER)
+        for vip, seen in self.paths():
+            with self.subTest(vip):
+                Ghosts.port += 1
+                self.client.send(*self.fragments((self.plan.ghost, Ghosts.port), vip, payload))
+                port = self.check_whole(self.arrived(self.pod), (seen, None), server, payload)
+                sent = self.fragments(server, (seen, port), payload, ident=9_000 + Ghosts.port)
+                self.pod.send(sent[2], sent[0], sent[1])
+                found = [(packet.src, packets.fragment_offset(packet)) for packet in self.arrived(self.client, seconds=0.3)]
+                overtaker = [(server[0], 2000)] if seen == self.plan.ghost else []
+                self.assertEqual(found, [*overtaker, (vip[0], 0), (vip[0], 1000)])
+
+    def test_other_fragments_pass_as_they_are(self):
+        """Of a connection that the client made to the endpoint itself, and its answers, in any order."""
+        payload = random.Random(1).randbytes(2500)
+        client, server = (self.plan.ghost, self.port), (self.plan.ghost_pods["pod-a"], SERVER)
+        for order in ((0, 1, 2), (2, 1, 0)):
+            for sender, receiver, ends in ((self.client, self.pod, (client, server)),
+                                           (self.pod, self.client, (server, client))):
+                with self.subTest(order=order, source=ends[0]):
+                    Ghosts.port += 1
+                    sent = self.fragments(*ends, payload)
+                    sender.send(*(sent[index] for index in order))
+                    found = self.arrived(receiver)
+                    self.assertEqual([packets.fragment_offset(packet) for packet in found],
+                                     [1000 * index for index in order])
+                    self.check_whole(found, *ends, payload)
 
 
 if __name__ == "__main__":
