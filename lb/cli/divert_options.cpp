@@ -16,8 +16,9 @@ divert::Backend backend_of(service::RuleBackend backend) {
       return divert::Backend::iptables_legacy;
     case service::RuleBackend::nft:
       return divert::Backend::nft;
-    case service::RuleBackend::automatic:
     case service::RuleBackend::iptables:
+      return divert::Backend::iptables;
+    case service::RuleBackend::automatic:
       break;
   }
   return divert::Backend::automatic;

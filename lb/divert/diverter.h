@@ -1,33 +1,32 @@
 // diverter.h: put a diversion plan into the kernel, change it, take it out again.
 //
-//   apply            queues configured (the caller) ─▶ sets ─▶ mangle POSTROUTING, INPUT
-//                    ─▶ raw PREROUTING, OUTPUT ─▶ routes
-//   remove_requests  routes, raw      no new packet is held
-//   remove_replies   mangle, sets     between the two the caller answers what was held
+//   apply            queues configured (the caller) ─▶ sets ─▶ POSTROUTING, INPUT ─▶ PREROUTING, OUTPUT ─▶ routes
+//   remove_requests  routes, PREROUTING, OUTPUT     no new packet is held
+//   remove_replies   POSTROUTING, INPUT, sets       between the two the caller answers what was held
 //
 // A packet is thus never translated one way while nobody would translate it back. A family (IPv4, IPv6) without
 // services gets no rules; one with services that the kernel cannot divert is an error. Every step may be repeated:
 // applying twice is applying once, removing nothing is fine. Other programs' rules, sets and routes are not touched;
-// nothing is renamed, no base chain is deleted (that would drop every packet that any queue holds), no sysctl is set.
+// nothing is renamed. One sysctl is set, if that is asked for, and set back (localnet.h).
 //
-// Removal looks for limpet's own names in both variants of iptables, whichever installed them: it needs no memory of
-// what was applied, and serves another process's leavings as well. So does apply: what the other variant holds is
-// removed.
+// By which back-end is chosen when first needed (ruleset.h, Options::backend). Removal looks for limpet's own names in
+// all of them, whichever installed them: it needs no memory of what was applied, and serves another process's leavings
+// as well. So does apply: what the others hold is removed.
 //
 // One thread at a time. Cost: tens of milliseconds a call (other programs are run); update() by sets runs one.
 #pragma once
 
-#include <array>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "conntrack/store/result.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/divert/options.h"
-#include "lb/divert/rules.h"
-#include "lb/divert/sets.h"
-#include "lb/divert/xtables.h"
+#include "lb/divert/ruleset.h"
 
 namespace limpet::divert {
 
@@ -55,32 +54,23 @@ class Diverter {
   /// Which tool carries the rules: "iptables-nft", …; empty before the first apply().
   std::string_view backend() const noexcept;
   /// Are that family's rules looked up in sets? nullopt before it was first applied.
-  std::optional<bool> uses_sets(net::Family family) const noexcept {
-    const auto& able = able_[index(family)];
-    return able ? std::optional(able->sets) : std::nullopt;
-  }
+  std::optional<bool> uses_sets(net::Family family) const noexcept;
 
  private:
-  Diverter(const Options& options, std::vector<Xtables> installed)
-      : options_(options), installed_(std::move(installed)) {}
+  Diverter(const Options& options, std::vector<std::unique_ptr<Ruleset>> rulesets)
+      : options_(options), rulesets_(std::move(rulesets)) {}
 
-  static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
-  SetChoice choice(net::Family family, Abilities able) const noexcept;
   store::Status prepare(net::Family family);
-  store::Status choose_backend(net::Family family);
   store::Status install(net::Family family, const datapath::DiversionPlan& part);
-  store::Status install_table(Table table, net::Family family, const datapath::DiversionPlan& part);
   store::Status update_family(net::Family family, const datapath::DiversionPlan& from,
                               const datapath::DiversionPlan& to);
-  bool has_same_rules(net::Family family, const datapath::DiversionPlan& a, const datapath::DiversionPlan& b) const;
   store::Status remove_family(net::Family family);
-  store::Status remove_other_variants();
-  Warnings finish(const datapath::DiversionPlan& plan, const RouteSources& sources) const;
+  store::Status remove_others();
+  store::Result<Warnings> finish(const datapath::DiversionPlan& plan, const RouteSources& sources, bool check_localnet);
 
   Options options_;
-  std::vector<Xtables> installed_;
-  std::optional<std::size_t> chosen_;             // into installed_
-  std::array<std::optional<Abilities>, 2> able_;  // what was found out when the family was first applied
+  std::vector<std::unique_ptr<Ruleset>> rulesets_;  // all that are installed, the preferred first
+  Ruleset* chosen_ = nullptr;                       // one of them
 };
 
 }  // namespace limpet::divert

@@ -132,6 +132,7 @@ Observation pass_packet(Family family, const std::string& rules) {
 bool may_use(Variant variant, Backend backend) noexcept {
   switch (backend) {
     case Backend::automatic:
+    case Backend::iptables:
       return true;
     case Backend::iptables_nft:
       return variant == Variant::nft;

@@ -13,10 +13,11 @@ namespace limpet::divert {
 
 /// Whose rules.
 enum class Backend {
-  automatic,        // what the machine's own `iptables` is, if it works here; else the other
+  automatic,        // as `iptables`; if neither variant works here, nft
+  iptables,         // what the machine's own `iptables` is, if it works here; else the other variant
   iptables_nft,     // nf_tables through its xtables compatibility
   iptables_legacy,  // ip_tables
-  nft,              // nf_tables' own `queue`: not in this version
+  nft,              // nf_tables' own `queue`
 };
 
 /// What becomes of replies when nobody reads the queues.

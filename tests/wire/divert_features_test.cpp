@@ -276,11 +276,55 @@ TEST_P(Features, LaterFragmentsAreQueuedOneByOneIfSoChosen) {
   EXPECT_EQ(hooks_of(translator, requests), requests) << "to a VIP";
 }
 
+/// Does a datagram come to that socket, soon?
+bool arrives(int fd, int limit_ms) {
+  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
+  std::array<char, 64> text;
+  return ::poll(&entry, 1, limit_ms) == 1 && ::recv(fd, text.data(), text.size(), 0) > 0;
+}
+
+/// IPv4 only: IPv6 has no such setting.
+class Localhost : public Features {};
+
+// CVE-2020-8558: with route_localnet a neighbour reaches what listens at 127.0.0.1 only.
+TEST_P(Localhost, TheGuardKeepsNeighboursOut) {
+  // A neighbour that sends to 127.0.0.1 over the wire.
+  must("sysctl -q -w net.ipv4.conf.all.rp_filter=0");
+  must("ip netns exec outside sysctl -q -w net.ipv4.conf.all.route_localnet=1");
+  must("ip -n outside route add 127.0.0.1/32 via 10.1.0.1 src 10.1.0.2");
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_port = htons(5353);
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof at), 0);
+  const auto localhost = *net::Address::parse("127.0.0.1");
+
+  must("sysctl -q -w net.ipv4.conf.all.route_localnet=1");
+  EXPECT_TRUE(send_raw_from("outside", Protocol::udp, localhost, ports(1000, 5353)));
+  EXPECT_TRUE(arrives(fd, 5000)) << "the danger is real";
+  must("sysctl -q -w net.ipv4.conf.all.route_localnet=0");
+
+  apply({service(Protocol::udp, 53), {Protocol::udp, {localhost, 31332}}}, {endpoint(Protocol::udp, 53)},
+        {.localhost_node_ports = true});
+  EXPECT_EQ(must("sysctl -n net.ipv4.conf.all.route_localnet"), "1\n");
+  const Translator translator(nothing_, nothing_);
+  EXPECT_TRUE(send_raw_from("outside", Protocol::udp, localhost, ports(1000, 5353)));
+  EXPECT_TRUE(send_raw_from("outside", Protocol::udp, localhost, ports(1000, 31332)));
+  EXPECT_FALSE(arrives(fd, 300));
+  EXPECT_EQ(translator.hooks(), "") << "not even the service at 127.0.0.1 is for them";
+  EXPECT_TRUE(send_raw(Protocol::udp, localhost, ports(1000, 5353)));
+  EXPECT_TRUE(arrives(fd, 5000)) << "local processes are not kept from it";
+  ::close(fd);
+}
+
 constexpr Case kCases[] = {
     {"V4NftSets", kV4, "iptables-nft", divert::Backend::iptables_nft, divert::Sets::automatic},
     {"V4LegacyPlain", kV4, "iptables-legacy", divert::Backend::iptables_legacy, divert::Sets::never},
     {"V6NftPlain", kV6, "ip6tables-nft", divert::Backend::iptables_nft, divert::Sets::never},
     {"V6LegacySets", kV6, "ip6tables-legacy", divert::Backend::iptables_legacy, divert::Sets::automatic}};
+INSTANTIATE_TEST_SUITE_P(Divert, Localhost, testing::Values(kCases[0], kCases[1]),
+                         [](const auto& test) { return std::string(test.param.name); });
 INSTANTIATE_TEST_SUITE_P(Divert, Features, testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
 

@@ -245,6 +245,67 @@ TEST_P(Rules, RemovesWhatTheOtherVariantHolds) {
   EXPECT_NE(count(rules(), " -j LIMPET-"), 0U);
 }
 
+std::string route_localnet() {
+  return must("sysctl -n net.ipv4.conf.all.route_localnet");
+}
+
+// What another process, killed meanwhile, may have left is undone as well: nothing is remembered but in the kernel.
+TEST_P(Rules, RouteLocalnetIsSetBehindAGuardAndSetBack) {
+  const std::string before = machine_state();
+  auto localhost = options();
+  localhost.localhost_node_ports = true;
+  {
+    auto diverter = Diverter::open(localhost);
+    ASSERT_TRUE(diverter) << diverter.error().message;
+    for (const char* once_more : {"", "again"}) {
+      const auto applied = diverter->apply(both_families());
+      ASSERT_TRUE(applied) << applied.error().message << once_more;
+      EXPECT_EQ(*applied, divert::Warnings{});
+      EXPECT_EQ(route_localnet(), "1\n");
+      const std::string saved = must(std::string(GetParam().tool) + "-save -t raw");
+      EXPECT_EQ(count(saved, "-A PREROUTING ! -i lo -j LIMPET-LOCALNET"), 1U) << saved;
+      EXPECT_LT(saved.find(" -j LIMPET-LOCALNET"), saved.find("-A PREROUTING -j LIMPET-PREROUTING")) << saved;
+    }
+  }
+  ASSERT_TRUE(diverter_->remove_requests());
+  EXPECT_EQ(route_localnet(), "1\n") << "replies to local clients are still on their way";
+  EXPECT_EQ(count(rules(), " -j LIMPET-LOCALNET"), 1U);
+  ASSERT_TRUE(diverter_->remove_replies());
+  EXPECT_EQ(machine_state(), before);
+}
+
+TEST_P(Rules, RouteLocalnetThatSomebodyElseSetIsLeftAlone) {
+  must("sysctl -q -w net.ipv4.conf.all.route_localnet=1");
+  auto localhost = options();
+  localhost.localhost_node_ports = true;
+  auto diverter = Diverter::open(localhost);
+  ASSERT_TRUE(diverter) << diverter.error().message;
+  ASSERT_TRUE(diverter->apply(both_families()));
+  EXPECT_EQ(count(rules(), "LIMPET-LOCALNET"), 0U);
+  remove_all();
+  EXPECT_EQ(route_localnet(), "1\n");
+}
+
+TEST_P(Rules, RouteLocalnetGoesWithTheOptionAndWithTheFamily) {
+  auto localhost = options();
+  localhost.localhost_node_ports = true;
+  auto diverter = Diverter::open(localhost);
+  ASSERT_TRUE(diverter) << diverter.error().message;
+  ASSERT_TRUE(diverter->apply(both_families()));
+  EXPECT_EQ(route_localnet(), "1\n");
+  DiversionPlan only_v6 = both_families();
+  std::erase_if(only_v6.services, [](const L4Address& entry) { return entry.at.address.is_v4(); });
+  std::erase_if(only_v6.endpoints, [](const L4Address& entry) { return entry.at.address.is_v4(); });
+  ASSERT_TRUE(diverter->update(both_families(), only_v6));
+  EXPECT_EQ(route_localnet(), "0\n");
+  EXPECT_EQ(count(rules(), "LIMPET-LOCALNET"), 0U);
+  ASSERT_TRUE(diverter->update(only_v6, both_families()));
+  EXPECT_EQ(route_localnet(), "1\n");
+  apply(both_families());  // by a process without the option
+  EXPECT_EQ(route_localnet(), "0\n");
+  EXPECT_EQ(count(rules(), "LIMPET-LOCALNET"), 0U);
+}
+
 constexpr Case kCases[] = {
     {"NftSets", Backend::iptables_nft, "iptables-nft", "ip6tables-nft", Sets::automatic, Privilege::as_is},
     {"NftPlain", Backend::iptables_nft, "iptables-nft", "ip6tables-nft", Sets::never, Privilege::as_is},
@@ -269,12 +330,6 @@ TEST(Diverter, WithoutPrivilegeSaysSo) {
   const auto removed = diverter->remove_requests();
   ASSERT_FALSE(removed) << "what cannot be looked at cannot be said to be gone";
   EXPECT_EQ(removed.error().kind, store::ErrorKind::permission) << removed.error().message;
-}
-
-TEST(Diverter, RefusesABackendThatItDoesNotHave) {
-  const auto diverter = Diverter::open({.backend = Backend::nft});
-  ASSERT_FALSE(diverter);
-  EXPECT_EQ(diverter.error().kind, store::ErrorKind::configuration);
 }
 
 }  // namespace
