@@ -12,6 +12,8 @@
 //     6 raw        bytes
 //     7 the node   endpoints stop serving, addresses leave, records are swept
 //
+// Seeds in this language are written by pipeline_corpus.py.
+//
 // Every packet that leaves is remembered, eight at a time. What must hold is in pipeline_checks.h, and here: a packet
 // that crosses a hook twice is not changed by the second crossing; answers have right checksums; in the end every flow
 // expires, and every one that was opened was closed.
