@@ -141,6 +141,7 @@ class Pipeline {
                                               Hook hook) const noexcept;
   Verdict fragment(Crossing& crossing);
   Verdict first_fragment(const net::Fragment& fragment, Crossing& crossing);
+  void remember(const net::DatagramId& datagram, const flow::FragmentFate& fate, Crossing& crossing);
   Verdict later_fragment(net::Fragment& fragment, Crossing& crossing);
   /// Left alone. Of the node's own answers the mark bit is taken.
   Verdict pass(Crossing& crossing, Counter why) const noexcept;

@@ -31,10 +31,20 @@ Verdict Pipeline::first_fragment(const net::Fragment& fragment, Crossing& crossi
                                 .destination = now.destination.address,
                                 .rewritten = verdict.rewritten,
                                 .mark = verdict.rewritten ? verdict.mark & options_.mark_mask : 0};
-  if (!fragments_.remember(fragment.datagram, fate, crossing.now, stage(crossing.packet.hook))) {
-    crossing.worker.counters.add(Counter::fragments_forgotten);
+  remember(fragment.datagram, fate, crossing);
+  if (verdict.rewritten && rewrites_destination(crossing.packet.hook)) {
+    // Should the others be queued a second time, they cross under their new name.
+    const flow::FragmentFate again{.accept = true, .source = {}, .destination = {}};
+    remember({fate.source, fate.destination, fragment.datagram.protocol, fragment.datagram.identification}, again,
+             crossing);
   }
   return verdict;
+}
+
+void Pipeline::remember(const net::DatagramId& datagram, const flow::FragmentFate& fate, Crossing& crossing) {
+  if (!fragments_.remember(datagram, fate, crossing.now, stage(crossing.packet.hook))) {
+    crossing.worker.counters.add(Counter::fragments_forgotten);
+  }
 }
 
 Verdict Pipeline::later_fragment(net::Fragment& fragment, Crossing& crossing) {

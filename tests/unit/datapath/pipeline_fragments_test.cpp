@@ -46,6 +46,13 @@ TEST_P(Fragments, FollowTheFirst) {
   EXPECT_EQ(bench.counters[Counter::fragments], 2u);
 }
 
+TEST_P(Fragments, QueuedTwiceAreChangedOnce) {
+  bench.decider.next(bench.dnat("endpoint")).next({});
+  EXPECT_EQ(first(Hook::prerouting, "client", "vip"), "client > endpoint");
+  EXPECT_EQ(later(Hook::prerouting, "client", "vip"), "client > endpoint");
+  EXPECT_EQ(later(Hook::prerouting, "client", "endpoint"), "= accepted_miss");
+}
+
 TEST_P(Fragments, AreMasqueradedAtTheSecondHook) {
   bench.decider.from_now_on(bench.dnat("endpoint", true));
   EXPECT_EQ(first(Hook::prerouting, "client", "vip"), "client > endpoint marked");
