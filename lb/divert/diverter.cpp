@@ -5,6 +5,7 @@
 #include "lb/divert/ipset.h"
 #include "lb/divert/iptables_ruleset.h"
 #include "lb/divert/localnet.h"
+#include "lb/divert/nft_ruleset.h"
 #include "lb/divert/plan_parts.h"
 #include "lb/divert/vip_routes.h"
 
@@ -38,7 +39,10 @@ Result<Diverter> Diverter::open(const Options& options) {
   for (Xtables& xtables : Xtables::installed()) {
     rulesets.push_back(std::make_unique<IptablesRuleset>(std::move(xtables), options));
   }
-  if (rulesets.empty()) {
+  const bool has_iptables = !rulesets.empty();
+  rulesets.push_back(std::make_unique<NftRuleset>(options));
+  const bool may_use_nft = rulesets.back()->is_wanted(options.backend);
+  if (!has_iptables && (!may_use_nft || !NftRuleset::is_installed())) {
     return Error{ErrorKind::unavailable, "iptables-restore: not installed; install the package iptables"};
   }
   return Diverter(options, std::move(rulesets));
@@ -157,6 +161,11 @@ Status Diverter::remove_others() {
         if (const Status removed = ruleset->remove(family, stage); !removed) return removed;
       }
     }
+  }
+  // The variants of iptables share their sets: the one that is chosen has dealt with them.
+  if (chosen_ != nullptr && !chosen_->is_wanted(Backend::nft)) return store::ok();
+  for (const Family family : kFamilies) {
+    if (const Status destroyed = destroy_sets(family); !destroyed) return destroyed;
   }
   return store::ok();
 }

@@ -1,0 +1,148 @@
+#include "lb/divert/nft_ruleset.h"
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "lb/divert/command.h"
+
+namespace limpet::divert {
+
+namespace {
+
+using datapath::DiversionPlan;
+using net::Family;
+using store::Error;
+using store::ErrorKind;
+using store::Result;
+using store::Status;
+
+constexpr const char* kGuardTable = "ip limpet-localnet";
+constexpr auto kDrainLimit = std::chrono::milliseconds(250);
+constexpr auto kDrainPause = std::chrono::milliseconds(5);
+
+Status carry_out(const std::string& transaction) {
+  const auto outcome = run({"nft", "-f", "-"}, transaction);
+  if (!outcome) return outcome.error();
+  return outcome->ok() ? store::ok() : failure("nft", *outcome);
+}
+
+/// Would the kernel take such a rule?
+Status check(Family family, const std::string& rule) {
+  const std::string table = std::string(family == Family::v4 ? "ip" : "ip6") + " limpet-probe";
+  const auto outcome =
+      run({"nft", "-c", "-f", "-"}, "table " + table + " {\n\tchain probe {\n\t\t" + rule + "\n\t}\n}\n");
+  if (!outcome) return outcome.error();
+  return outcome->ok() ? store::ok() : failure("nft", *outcome);
+}
+
+/// The table's chains and rules without its sets' elements; "" if there is no such table, no nf_tables, or no nft.
+Result<std::string> list(const std::string& table) {
+  const auto outcome = run({"nft", "-t", "list", "table " + table});
+  if (!outcome) {
+    if (outcome.error().kind == ErrorKind::unavailable) return std::string();
+    return outcome.error();
+  }
+  if (outcome->ok()) return outcome->out;
+  const Error error = failure("nft", *outcome);
+  if (error.kind != ErrorKind::unavailable) return error;
+  return std::string();
+}
+
+/// Empty the chains that the stage concerns, those that are there. The second concerns all: it may be the only one.
+std::string flushes(const std::string& table, const std::string& present, Stage stage) {
+  std::vector<std::string> chains{"prerouting", "output"};
+  if (stage == Stage::replies) chains.insert(chains.end(), {"postrouting", "input"});
+  std::string text;
+  for (const std::string& chain : chains) {
+    if (present.find("chain " + chain + " {") != present.npos) text += "flush chain " + table + " " + chain + "\n";
+  }
+  return text;
+}
+
+/// Does any queue of this network namespace hold packets? (/proc: queue, owner, held, …)
+bool holds_packets() {
+  std::ifstream queues("/proc/net/netfilter/nfnetlink_queue");
+  for (std::string line; std::getline(queues, line);) {
+    unsigned queue = 0, owner = 0, held = 0;
+    if (std::sscanf(line.c_str(), "%u %u %u", &queue, &owner, &held) == 3 && held != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool NftRuleset::is_installed() {
+  const auto outcome = run({"nft", "--version"});
+  return outcome && outcome->ok();
+}
+
+Status NftRuleset::prepare(Family family) {
+  auto& able = able_[index(family)];
+  if (able) return store::ok();
+  if (const Status plain = check(family, "accept"); !plain) return plain;
+  if (const Status queue = check(family, "queue num 0 bypass"); !queue) {
+    return Error{queue.error().kind,
+                 "nft: this kernel's nf_tables has no queue expression (CONFIG_NFT_QUEUE); where it has NFQUEUE for "
+                 "iptables, divert.backend: iptables works"};
+  }
+  able = {.tproxy = static_cast<bool>(check(family, nft_defragmenting_rule(family))),
+          .notrack = static_cast<bool>(check(family, "notrack"))};
+  return store::ok();
+}
+
+Status NftRuleset::install(Family family, const DiversionPlan& part) {
+  return carry_out(render_nft_install(family, part, options_, *able_[index(family)]));
+}
+
+Status NftRuleset::update(Family family, const DiversionPlan& from, const DiversionPlan& to) {
+  const NftAbilities able = *able_[index(family)];
+  const auto chains = [&](const DiversionPlan& plan) { return render_nft_chains(family, plan, options_, able); };
+  if (chains(from) == chains(to) && carry_out(render_nft_changes(family, from, to))) return store::ok();
+  return install(family, to);
+}
+
+Status NftRuleset::remove(Family family, Stage stage) {
+  const std::string table = nft_table(family);
+  const auto present = list(table);
+  if (!present) return present.error();
+  if (present->empty()) return store::ok();
+  if (const Status flushed = carry_out(flushes(table, *present, stage)); !flushed || stage == Stage::requests) {
+    return flushed;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + kDrainLimit;
+  while (holds_packets() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPause);
+  return carry_out("delete table " + table + "\n");
+}
+
+Result<bool> NftRuleset::diverts(Family family) const {
+  const auto present = list(nft_table(family));
+  if (!present) return present.error();
+  return present->find("@services") != std::string::npos || present->find("@endpoints") != std::string::npos;
+}
+
+Result<bool> NftRuleset::guards() const {
+  const auto present = list(kGuardTable);
+  if (!present) return present.error();
+  return !present->empty();
+}
+
+Status NftRuleset::guard() {
+  return carry_out(render_nft_guard());
+}
+
+Status NftRuleset::unguard() {
+  return carry_out(std::string("delete table ") + kGuardTable + "\n");
+}
+
+std::optional<bool> NftRuleset::uses_sets(Family family) const noexcept {
+  return able_[index(family)] ? std::optional(true) : std::nullopt;
+}
+
+std::string NftRuleset::render(Family family, const DiversionPlan& part) const {
+  return "# nft -f -\n" + render_nft_install(family, part, options_, {.tproxy = true, .notrack = true});
+}
+
+}  // namespace limpet::divert

@@ -1,0 +1,50 @@
+// nft_ruleset.h: the back-end that writes rules by nft, into tables of limpet's own (nft_rules.h).
+//
+// It needs nf_tables' `queue` expression (CONFIG_NFT_QUEUE), which some kernels lack while they have xt_NFQUEUE.
+// Features are probed by `nft -c`: the kernel checks the transaction and takes none of it. The probes' chains have no
+// hook: to take a base chain away, even an imagined one, drops the packets that queues hold.
+//
+// Removal deletes base chains in the end, with that effect on whatever else is queued in this network namespace: hence
+// it empties them first, and waits a little for the queues to be empty, too.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+
+#include "lb/divert/nft_rules.h"
+#include "lb/divert/ruleset.h"
+
+namespace limpet::divert {
+
+class NftRuleset final : public Ruleset {
+ public:
+  explicit NftRuleset(const Options& options) : options_(options) {}
+  static bool is_installed();
+
+  const std::string& name() const noexcept override { return name_; }
+  bool is_wanted(Backend backend) const noexcept override {
+    return backend == Backend::automatic || backend == Backend::nft;
+  }
+  store::Status prepare(net::Family family) override;
+  store::Status install(net::Family family, const datapath::DiversionPlan& part) override;
+  store::Status update(net::Family family, const datapath::DiversionPlan& from,
+                       const datapath::DiversionPlan& to) override;
+  store::Status remove(net::Family family, Stage stage) override;
+  store::Result<bool> diverts(net::Family family) const override;
+  store::Result<bool> guards() const override;
+  store::Status guard() override;
+  store::Status unguard() override;
+  Warnings warnings(net::Family) const override { return {}; }
+  std::optional<bool> uses_sets(net::Family family) const noexcept override;
+  std::string render(net::Family family, const datapath::DiversionPlan& part) const override;
+
+ private:
+  static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
+
+  std::string name_ = "nft";
+  Options options_;
+  std::array<std::optional<NftAbilities>, 2> able_;
+};
+
+}  // namespace limpet::divert
