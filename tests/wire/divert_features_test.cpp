@@ -202,8 +202,8 @@ TEST_P(Features, IcmpErrorsAreQueuedAndPassWithoutAReader) {
   must("ip netns exec outside " + tool + " -A INPUT -p " + errors + " -s " + names_.pod);
   EXPECT_TRUE(send_raw_from("pod", icmp, outside_, unreachable));
   const auto arrived = [&] { return must("ip netns exec outside " + tool + "-save -c -t filter"); };
-  for (int i = 0; i < 100 && arrived().find("[1:") == std::string::npos; ++i) ::usleep(20'000);
-  EXPECT_NE(arrived().find("[1:"), std::string::npos) << arrived();
+  for (int i = 0; i < 100 && arrived().find("\n[1:") == std::string::npos; ++i) ::usleep(20'000);
+  EXPECT_NE(arrived().find("\n[1:"), std::string::npos) << arrived();
 }
 
 // What limpet sends itself carries the mark bit: conntrack, where it is in use, neither tracks it nor calls it invalid.
@@ -254,8 +254,8 @@ TEST_P(Features, DirectTrafficIsQueuedIfSoChosenAndPassesWithoutAReader) {
   }
   EXPECT_TRUE(send_raw_from("outside", Protocol::udp, pod_, ports(1000, 53)));
   const auto arrived = [&] { return must("ip netns exec pod " + tool + "-save -c -t filter"); };
-  for (int i = 0; i < 100 && arrived().find("[3:") == std::string::npos; ++i) ::usleep(20'000);
-  EXPECT_NE(arrived().find("[3:"), std::string::npos) << arrived();
+  for (int i = 0; i < 100 && arrived().find("\n[3:") == std::string::npos; ++i) ::usleep(20'000);
+  EXPECT_NE(arrived().find("\n[3:"), std::string::npos) << arrived();
 }
 
 // 3,000 bytes on Ethernet are three fragments.
