@@ -224,6 +224,7 @@ Diagnosis diagnose(Backend backend) {
   }
   const Checks machine = check_machine();
   diagnosis.checks.insert(diagnosis.checks.end(), machine.begin(), machine.end());
+  diagnosis.checks.push_back(check_long_packets(node::read_device_limits()));
   diagnosis.datapaths = conclude_datapaths(diagnosis.checks);
   return diagnosis;
 }

@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 
 #include "lb/divert/doctor_descriptor.h"
+#include "lb/divert/long_packets.h"
 
 namespace limpet::divert {
 
@@ -181,6 +182,21 @@ Checks check_machine(const path& root) {
           check_bridges(root),
           check_conntrack(root),
           check_interfaces(root)};
+}
+
+Check check_long_packets(const store::Result<std::vector<node::DeviceLimits>>& devices) {
+  const std::string name = "BIG TCP";
+  if (!devices) return check(name, CheckStatus::unknown, devices.error().message);
+  std::string limits;
+  std::string remedy;
+  for (const LongPackets& found : find_long_packets(*devices)) {
+    limits += (limits.empty() ? "" : "; ") + found.device + " has " + found.limits;
+    remedy += (remedy.empty() ? "" : "; ") + found.remedy;
+  }
+  if (limits.empty()) return check(name, CheckStatus::ok, "no: every device's super-packets fit into a queue");
+  return check(name, CheckStatus::attention, limits,
+               "longer packets than a queue carries come cut off: limpet drops and counts those that need translation",
+               remedy + "; and the far ends of veth pairs likewise");
 }
 
 std::string kernel_release() {

@@ -8,16 +8,23 @@
 //   bridges         packets between two ports of a bridge pass no hook without br_netfilter
 //   conntrack       is it there, and at work; with it, fragments are put together
 //   interfaces      for information
+//   BIG TCP         devices whose super-packets do not fit into a queue (long_packets.h)
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
+#include "conntrack/store/result.h"
 #include "lb/divert/doctor_check.h"
+#include "lb/node/device_limits.h"
 
 namespace limpet::divert {
 
-/// `root`: where /proc and /sys are. The buffers' privilege is tried on a socket of this process.
+/// All rows but the last. `root`: where /proc and /sys are. The buffers' privilege is tried on a socket of this process.
 Checks check_machine(const std::filesystem::path& root = "/");
+
+/// The last row: of these devices, or of why they could not be read.
+Check check_long_packets(const store::Result<std::vector<node::DeviceLimits>>& devices);
 
 /// "6.18.44"
 std::string kernel_release();

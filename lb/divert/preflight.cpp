@@ -5,6 +5,7 @@
 #include <optional>
 #include <system_error>
 
+#include "lb/divert/long_packets.h"
 #include "lb/divert/plan_parts.h"
 
 namespace limpet::divert {
@@ -49,7 +50,8 @@ std::string dotted(std::string name) {
 
 }  // namespace
 
-std::vector<std::string> preflight(const DiversionPlan& plan, const path& root) {
+std::vector<std::string> preflight(const DiversionPlan& plan, const std::vector<node::DeviceLimits>& devices,
+                                   const path& root) {
   std::vector<std::string> warnings;
   const bool bridged = has_bridge(root);
   for (const FamilySettings& settings : kSettings) {
@@ -73,6 +75,20 @@ std::vector<std::string> preflight(const DiversionPlan& plan, const path& root) 
         "net.ipv4.conf.all.route_localnet is 0: endpoints at 127.0.0.0/8 serve this node's own clients only; set it to "
         "1");
   }
+  if (plan.services.empty()) return warnings;
+  for (const LongPackets& found : find_long_packets(devices)) {
+    warnings.push_back(found.device + " has " + found.limits +
+                       ": longer packets than a queue carries come cut off, and are dropped where they need "
+                       "translation; " +
+                       found.remedy);
+  }
+  return warnings;
+}
+
+std::vector<std::string> preflight(const DiversionPlan& plan) {
+  const auto devices = node::read_device_limits();
+  auto warnings = preflight(plan, devices ? *devices : std::vector<node::DeviceLimits>{}, "/");
+  if (!devices) warnings.push_back(devices.error().message + ": whether packets fit into a queue is not known");
   return warnings;
 }
 

@@ -5,6 +5,7 @@
 //                                                       two ports of one bridge pass no hook, pods beside
 //                                                       each other included
 //   net.ipv4.conf.all.route_localnet                    0: an endpoint at 127.0.0.0/8 hears local clients only
+//   gso_max_size and the like of each device            too long: BIG TCP does not fit into a queue (long_packets.h)
 //
 // rp_filter is not among them: no source is rewritten before the kernel has validated it.
 #pragma once
@@ -14,10 +15,15 @@
 #include <vector>
 
 #include "lb/datapath/diversion_plan.h"
+#include "lb/node/device_limits.h"
 
 namespace limpet::divert {
 
 /// One line each: what is so, what follows, what to do. `root`: where /proc and /sys are.
-std::vector<std::string> preflight(const datapath::DiversionPlan& plan, const std::filesystem::path& root = "/");
+std::vector<std::string> preflight(const datapath::DiversionPlan& plan, const std::vector<node::DeviceLimits>& devices,
+                                   const std::filesystem::path& root);
+
+/// The same of this machine and network namespace.
+std::vector<std::string> preflight(const datapath::DiversionPlan& plan);
 
 }  // namespace limpet::divert

@@ -28,9 +28,6 @@ using store::Result;
 using store::Status;
 using Message = std::span<const std::byte>;
 
-/// A table that changes during each of so many dumps never rests.
-constexpr int kDumpAttempts = 20;
-
 /// Destination → source.
 using VipRoutes = std::map<Address, std::optional<Address>>;
 
@@ -66,7 +63,7 @@ std::optional<rtmsg> route_header(Message message) noexcept {
 
 Result<VipRoutes> our_routes() {
   int error = EINTR;
-  for (int attempt = 0; error == EINTR && attempt < kDumpAttempts; ++attempt) {
+  for (int attempt = 0; error == EINTR && attempt < node::kDumpAttempts; ++attempt) {
     const auto socket = node::open_netlink();
     if (!socket) return socket.error();
     VipRoutes found;

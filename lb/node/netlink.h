@@ -4,10 +4,13 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
 #include <libmnl/libmnl.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
 
 #include "conntrack/store/result.h"
 
@@ -43,6 +46,20 @@ int ask_netlink(mnl_socket* socket, const nlmsghdr* request, Each each) {
     if (state < 0) return errno;
     if (state == MNL_CB_STOP) return 0;
   }
+}
+
+/// A dump that is interrupted so many times is of tables that never rest.
+inline constexpr int kDumpAttempts = 20;
+
+/// Calls `each` with every message of one RTM_GET* dump, of both families. 0, or the errno, as ask_netlink().
+template <typename Each>
+int dump_netlink(mnl_socket* socket, std::uint16_t type, Each each) {
+  alignas(nlmsghdr) std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(rtgenmsg))> request{};
+  nlmsghdr* header = mnl_nlmsg_put_header(request.data());
+  header->nlmsg_type = type;
+  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  static_cast<rtgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtgenmsg)))->rtgen_family = AF_UNSPEC;
+  return ask_netlink(socket, header, each);
 }
 
 }  // namespace limpet::node

@@ -23,21 +23,6 @@ using store::Error;
 using store::ErrorKind;
 using store::Result;
 
-/// A dump that keeps being interrupted is a machine whose routes never rest.
-constexpr int kDumpAttempts = 20;
-
-/// Calls `each` with every message of one RTM_GET* dump. 0, or the errno; EINTR: the tables changed meanwhile.
-template <typename Each>
-int dump_once(mnl_socket* socket, std::uint16_t type, Each each) {
-  alignas(nlmsghdr) std::array<char, MNL_NLMSG_HDRLEN + MNL_ALIGN(sizeof(rtgenmsg))> request{};
-  nlmsghdr* header = mnl_nlmsg_put_header(request.data());
-  header->nlmsg_type = type;
-  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  // AF_UNSPEC: one dump for both families.
-  static_cast<rtgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtgenmsg)))->rtgen_family = AF_UNSPEC;
-  return ask_netlink(socket, header, each);
-}
-
 /// What the three dumps gather.
 struct Dumped {
   std::vector<InterfaceAddress> addresses;
@@ -58,9 +43,9 @@ int dump_all(mnl_socket* socket, Dumped& out) {
   auto on_route = [&](std::span<const std::byte> message) {
     for (const Route& route : parse_route(message)) out.routes.push_back(route);
   };
-  if (const int error = dump_once(socket, RTM_GETLINK, on_link)) return error;
-  if (const int error = dump_once(socket, RTM_GETADDR, on_address)) return error;
-  return dump_once(socket, RTM_GETROUTE, on_route);
+  if (const int error = dump_netlink(socket, RTM_GETLINK, on_link)) return error;
+  if (const int error = dump_netlink(socket, RTM_GETADDR, on_address)) return error;
+  return dump_netlink(socket, RTM_GETROUTE, on_route);
 }
 
 Result<std::unordered_map<std::uint32_t, std::string>> name_interfaces(const std::vector<std::uint32_t>& indices) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <string>
+#include <utility>
 
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
@@ -16,6 +18,12 @@ namespace {
 using net::Address;
 using net::Family;
 
+// linux/if_link.h; the last two since Linux 6.3, which the headers here need not be.
+constexpr std::size_t kGsoMaxSize = 41;
+constexpr std::size_t kGroMaxSize = 58;
+constexpr std::size_t kGsoIpv4MaxSize = 63;
+constexpr std::size_t kGroIpv4MaxSize = 64;
+
 std::optional<Family> family_of(unsigned char kernel_family) noexcept {
   if (kernel_family == AF_INET) return Family::v4;
   if (kernel_family == AF_INET6) return Family::v6;
@@ -25,7 +33,7 @@ std::optional<Family> family_of(unsigned char kernel_family) noexcept {
 /// The attributes of one message (or of one next hop) by type; types beyond kMax are not wanted here.
 class Attributes {
  public:
-  static constexpr std::size_t kMax = RTA_MAX;
+  static constexpr std::size_t kMax = 64;
 
   explicit Attributes(std::span<const std::byte> bytes) noexcept {
     while (bytes.size() >= sizeof(nlattr)) {
@@ -43,6 +51,15 @@ class Attributes {
     std::uint32_t value;
     if (values_[type].size() != sizeof value) return std::nullopt;
     std::memcpy(&value, values_[type].data(), sizeof value);
+    return value;
+  }
+  /// Up to the first NUL; empty if it is not there.
+  std::string text(std::size_t type) const {
+    std::string value;
+    for (const std::byte byte : values_[type]) {
+      if (byte == std::byte{0}) break;
+      value += static_cast<char>(byte);
+    }
     return value;
   }
   std::optional<Address> address(std::size_t type, Family family) const noexcept {
@@ -136,6 +153,19 @@ std::vector<Route> parse_route(std::span<const std::byte> message) {
     routes.push_back(route);
   }
   return routes;
+}
+
+std::optional<DeviceLimits> parse_limits(std::span<const std::byte> message) {
+  const auto opened = open_message<ifinfomsg>(message, RTM_NEWLINK);
+  if (!opened) return std::nullopt;
+  const Attributes& attributes = opened->second;
+  std::string name = attributes.text(IFLA_IFNAME);
+  if (name.empty()) return std::nullopt;
+  return DeviceLimits{.device = std::move(name),
+                      .gso = attributes.u32(kGsoMaxSize).value_or(0),
+                      .gro = attributes.u32(kGroMaxSize).value_or(0),
+                      .gso_v4 = attributes.u32(kGsoIpv4MaxSize).value_or(0),
+                      .gro_v4 = attributes.u32(kGroIpv4MaxSize).value_or(0)};
 }
 
 }  // namespace limpet::node

@@ -1,4 +1,4 @@
-// rtnetlink_fuzz.cpp: hostile rtnetlink messages, read as addresses and as routes.
+// rtnetlink_fuzz.cpp: hostile rtnetlink messages, read as addresses, as routes and as devices.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,7 +11,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto message = std::as_bytes(std::span(data, size));
   const auto address = limpet::node::parse_address(message);
   const auto routes = limpet::node::parse_route(message);
-  require(!address || routes.empty(), "a message is one thing or the other");
+  const auto limits = limpet::node::parse_limits(message);
+  require((address ? 1 : 0) + (routes.empty() ? 0 : 1) + (limits ? 1 : 0) <= 1, "a message is one thing or the other");
+  require(!limits || (!limits->device.empty() && limits->device.size() < size), "a name of the message's bytes");
   if (address) {
     require(address->prefix_length <= address->address.bits(), "a prefix is no longer than the address");
     require(!address->peer || address->peer->family() == address->address.family(), "one family in one message");

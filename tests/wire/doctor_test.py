@@ -214,6 +214,31 @@ class Kernel(unittest.TestCase):
         self.assertRegex(text, r"\* killed, onDeath: bypass")
         self.assertRegex(text, r"\* stopped, stop: keep")
 
+    def test_devices_whose_packets_are_too_long_for_a_queue(self):
+        """The kernel's own word on them is `ip`'s; the command that doctor names mends it."""
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / "limpet.yaml"
+        path.write_text(CONFIG)
+        run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        run("ip", "link", "add", "v", "type", "veth", "peer", "name", "w")
+        self.addCleanup(run, "ip", "link", "del", "v")
+        self.assertEqual(self.checks("-c", path)["BIG TCP"]["status"], "ok")
+        if not accepts("ip", "link", "set", "v", "gso_max_size", "131072", "gro_max_size", "131072"):
+            self.skipTest("no BIG TCP here")
+        checks = self.checks("-c", path)
+        self.assertEqual(checks["BIG TCP"]["status"], "attention")
+        self.assertEqual(checks["BIG TCP"]["detail"], "v has gso_max_size 131072, gro_max_size 131072")
+        mend, _, rest = checks["BIG TCP"]["remedy"].partition("; ")
+        self.assertEqual(mend, "ip link set dev v gso_max_size 65536 gro_max_size 65536")
+        self.assertEqual(rest, "and the far ends of veth pairs likewise")
+        self.assertEqual(checks["preflight"]["status"], "attention")
+        self.assertIn(mend, checks["preflight"]["detail"])
+        text = doctor("-c", path).stdout
+        self.assertRegex(text, r"attention +BIG TCP +v has gso_max_size 131072")
+        self.assertIn(f"to do: {mend}", text)
+        run(*mend.split())
+        self.assertEqual(self.checks("-c", path)["BIG TCP"]["status"], "ok")
+
     def test_colour_is_for_terminals(self):
         self.assertNotIn("\033[", doctor().stdout)
         self.assertIn("\033[", self.on_terminal())

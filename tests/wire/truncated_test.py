@@ -22,19 +22,35 @@ SERVER = 9  # of the service `sink`, and of its endpoint
 # linux/if_link.h: IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE. The `ip` of
 # Debian 12 knows the first two only.
 LIMITS = (41, 58, 63, 64)
-RTM_NEWLINK, NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 16, 1, 4, 2  # linux/rtnetlink.h, linux/netlink.h
+RTM_NEWLINK, RTM_GETLINK, NLM_F_REQUEST, NLM_F_ACK, NLMSG_ERROR = 16, 18, 1, 4, 2  # linux/rtnetlink.h, linux/netlink.h
 SO_ATTACH_FILTER = 26
 
 
+def ask(host, kind, flags, device, attributes=b""):
+    """One message about a device to rtnetlink; the kernel's answer."""
+    index = host.json("ip", "-j", "link", "show", "dev", device)[0]["ifindex"]
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0) + attributes
+    with host.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        netlink.send(struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body)
+        return netlink.recv(65536)
+
+
+def limits(host, device):
+    """In the order of LIMITS."""
+    answer = ask(host, RTM_GETLINK, 0, device)
+    values, offset = {}, 32  # after nlmsghdr and ifinfomsg
+    while offset < len(answer):
+        length, kind = struct.unpack_from("=HH", answer, offset)
+        values[kind] = answer[offset + 4:offset + length]
+        offset += (length + 3) & ~3
+    return [struct.unpack("=I", values[kind])[0] for kind in LIMITS]
+
+
 def set_limits(network, size):
+    attributes = b"".join(struct.pack("=HHI", 8, kind, size) for kind in LIMITS)
     for host, device in ((network.client, "node"), (network.node, "client"), (network.node, "pod-a"),
                          (network.pods["pod-a"], "node")):
-        index = host.json("ip", "-j", "link", "show", "dev", device)[0]["ifindex"]
-        attributes = b"".join(struct.pack("=HHI", 8, kind, size) for kind in LIMITS)
-        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0) + attributes
-        with host.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-            netlink.send(struct.pack("=IHHII", 16 + len(body), RTM_NEWLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0) + body)
-            _, kind, _, _, _, error = struct.unpack("=IHHIIi", netlink.recv(4096)[:20])
+        _, kind, _, _, _, error = struct.unpack("=IHHIIi", ask(host, RTM_NEWLINK, NLM_F_ACK, device, attributes)[:20])
         if kind != NLMSG_ERROR or error != 0:
             netns.skip(f"no BIG TCP here: {os.strerror(-error)}")
 
@@ -119,6 +135,20 @@ class LimpetBigTcp(Transfers, lab.WithLimpet):
             except TimeoutError:
                 pass
         self.assertGreater(self.limpet.counter("dropped_truncated"), before)
+
+    def test_the_remedy_is_named_at_the_start(self):
+        """Every limit of these two devices is too high; the command, carried out, lowers all four of each."""
+        log = self.limpet.text()
+        for device in ("client", "pod-a"):
+            mend = f"ip link set dev {device} gso_max_size {USUAL} gro_max_size {USUAL}"
+            found = [line for line in log.splitlines() if f"{device} has gso_max_size {BIG}, " in line]
+            self.assertEqual(len(found), 1, log)
+            self.assertIn("warn", found[0])
+            self.assertTrue(found[0].endswith(mend), found[0])
+            self.net.node.run(*mend.split())
+        self.addCleanup(set_limits, self.net, BIG)
+        self.assertEqual(limits(self.net.node, "client"), [USUAL] * 4)
+        self.assertEqual(limits(self.net.node, "pod-a"), [USUAL] * 4)
 
     def test_with_the_remedy_it_passes(self):
         set_limits(self.net, USUAL)

@@ -2,9 +2,12 @@
 
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+
+#include "lb/divert/long_packets.h"
 
 namespace limpet::divert {
 namespace {
@@ -110,6 +113,59 @@ TEST_F(DoctorMachine, ConntrackIsAtWorkWhereItCounts) {
   EXPECT_EQ(check("conntrack in use").detail.substr(0, 15), "no: it is there");
   set("proc/sys/net/netfilter/nf_conntrack_count", "17");
   EXPECT_EQ(check("conntrack in use").detail.substr(0, 6), "yes: 1");
+}
+
+TEST(LongPackets, TheCommandNamesWhatMustBeLowered) {
+  constexpr std::uint32_t kBig = 200000;
+  struct Row {
+    const char* name;
+    node::DeviceLimits limits;
+    const char* found;
+    const char* remedy;
+  };
+  const Row table[] = {
+      {"the default", {"v", 65536, 65536, 65536, 65536}, "", ""},
+      {"the kernel does not tell", {"v", 0, 0, 0, 0}, "", ""},
+      {"one more byte", {"v", 65537, 65536, 65536, 65536}, "gso_max_size 65537", " gso_max_size 65536"},
+      {"receiving", {"v", 65536, kBig, 65536, 65536}, "gro_max_size 200000", " gro_max_size 65536"},
+      // net/core/dev.h: setting gso_max_size to at most 65,536 sets gso_ipv4_max_size, too.
+      {"all",
+       {"v", kBig, kBig, kBig, kBig},
+       "gso_max_size 200000, gro_max_size 200000, gso_ipv4_max_size 200000, gro_ipv4_max_size 200000",
+       " gso_max_size 65536 gro_max_size 65536"},
+      {"IPv4 alone",
+       {"v", 65536, 65536, kBig, kBig},
+       "gso_ipv4_max_size 200000, gro_ipv4_max_size 200000",
+       " gso_ipv4_max_size 65536 gro_ipv4_max_size 65536"},
+      {"crosswise",
+       {"v", kBig, 65536, 65536, kBig},
+       "gso_max_size 200000, gro_ipv4_max_size 200000",
+       " gso_max_size 65536 gro_ipv4_max_size 65536"},
+  };
+  for (const Row& row : table) {
+    const auto found = find_long_packets({row.limits});
+    ASSERT_EQ(found.empty(), row.found == std::string()) << row.name;
+    if (found.empty()) continue;
+    EXPECT_EQ(found[0].device, "v") << row.name;
+    EXPECT_EQ(found[0].limits, row.found) << row.name;
+    EXPECT_EQ(found[0].remedy, std::string("ip link set dev v") + row.remedy) << row.name;
+  }
+}
+
+TEST(LongPackets, ARowForAllDevices) {
+  using Devices = std::vector<node::DeviceLimits>;
+  EXPECT_EQ(check_long_packets(Devices{{"lo", 65536, 65536, 65536, 65536}}).status, CheckStatus::ok);
+  const Check long_ones = check_long_packets(Devices{
+      {"lo", 65536, 65536, 65536, 65536}, {"a", 131072, 65536, 65536, 65536}, {"b", 65536, 131072, 65536, 65536}});
+  EXPECT_EQ(long_ones.status, CheckStatus::attention);
+  EXPECT_EQ(long_ones.detail, "a has gso_max_size 131072; b has gro_max_size 131072");
+  EXPECT_EQ(
+      long_ones.remedy,
+      "ip link set dev a gso_max_size 65536; ip link set dev b gro_max_size 65536; and the far ends of veth pairs "
+      "likewise");
+  const Check unread = check_long_packets(store::Error{store::ErrorKind::unavailable, "no netlink"});
+  EXPECT_EQ(unread.status, CheckStatus::unknown);
+  EXPECT_EQ(unread.detail, "no netlink");
 }
 
 }  // namespace

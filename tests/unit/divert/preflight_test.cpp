@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -29,11 +30,13 @@ class Preflight : public testing::Test {
   /// The names that the warnings begin with.
   std::string warned(const datapath::DiversionPlan& plan) {
     std::string names;
-    for (const std::string& warning : preflight(plan, root_)) names += warning.substr(0, warning.find(' ')) + " ";
+    for (const std::string& warning : preflight(plan, devices_, root_))
+      names += warning.substr(0, warning.find(' ')) + " ";
     return names;
   }
 
   fs::path root_;
+  std::vector<node::DeviceLimits> devices_{{"eth0", 65536, 65536, 65536, 65536}};
 };
 
 TEST_F(Preflight, SilentWhereAllIsWell) {
@@ -73,6 +76,15 @@ TEST_F(Preflight, WarnsOfEndpointsOnLoopback) {
   EXPECT_EQ(warned(plan), "");
   plan.endpoints = {test::tcp("127.0.0.1:80")};
   EXPECT_EQ(warned(plan), "net.ipv4.conf.all.route_localnet ");
+}
+
+TEST_F(Preflight, WarnsOfPacketsThatAreTooLongForAQueue) {
+  devices_.push_back({"eth1", 131072, 65536, 65536, 65536});
+  EXPECT_EQ(
+      preflight(test::sample_plan(), devices_, root_),
+      std::vector<std::string>{"eth1 has gso_max_size 131072: longer packets than a queue carries come cut off, and "
+                               "are dropped where they need translation; ip link set dev eth1 gso_max_size 65536"});
+  EXPECT_EQ(warned({}), "");
 }
 
 }  // namespace

@@ -55,6 +55,17 @@ constexpr const char* kV6Route =
     "0800060000040000 14000500fd0000000000000000000000000000fe 0800040003000000"
     "24000c00 0000000000000000000000000000000000000000000000000000000000000000 0500140000000000";
 
+// Recorded likewise from RTM_GETLINK, what stands after the first attributes cut off (lengths adapted), after setting
+// IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE of v to 200,000, 200,001 and so on.
+constexpr const char* kBigTcpLink =
+    "d0000000100000000000000000000000 00000100030000000210000000000000 060003007600000008000d00e8030000"
+    "05001000020000000500110000000000 050043000000000008000400dc050000 080032004400000008003300ffff0000"
+    "08001b000000000008001e0000000000 08003d000000000008001f0002000000 08002800ffff000008002900400d0300"
+    "08003a00410d030008003f00420d0300 08004000430d030008003b00f8ff0700 08003c00ffff00000800420000000000"
+    "08002000020000000500210000000000";
+// The same of a device of a kernel that knows none of the four.
+constexpr const char* kOldLink = "28000000100000000000000000000000 00000100030000000210000000000000 0600030076000000";
+
 std::string describe(const InterfaceAddress& entry) {
   std::string text =
       entry.address.to_string() + "/" + std::to_string(entry.prefix_length) + " on " + std::to_string(entry.interface);
@@ -118,13 +129,22 @@ TEST(Rtnetlink, RoutesAsTheKernelSendsThem) {
   for (const auto& c : cases) EXPECT_EQ(describe(parse_route(test::from_hex(c.message))), c.expected) << c.name;
 }
 
+TEST(Rtnetlink, DevicesAsTheKernelSendsThem) {
+  EXPECT_EQ(parse_limits(test::from_hex(kBigTcpLink)), (DeviceLimits{"v", 200000, 200001, 200002, 200003}));
+  EXPECT_EQ(parse_limits(test::from_hex(kOldLink)), (DeviceLimits{"v", 0, 0, 0, 0}));
+  EXPECT_FALSE(parse_limits(test::from_hex(kPrimary))) << "an address is no device";
+  EXPECT_FALSE(parse_address(test::from_hex(kBigTcpLink)));
+  EXPECT_TRUE(parse_route(test::from_hex(kBigTcpLink)).empty());
+}
+
 TEST(Rtnetlink, TruncatedMessagesGiveNothingAndReadNothingOutside) {
-  for (const char* message : {kPrimary, kDeprecatedV6, kDefaultRoute, kMultipath, kV6Route}) {
+  for (const char* message : {kPrimary, kDeprecatedV6, kDefaultRoute, kMultipath, kV6Route, kBigTcpLink}) {
     const std::vector<std::byte> whole = test::from_hex(message);
     for (std::size_t length = 0; length < whole.size(); ++length) {
       const std::vector<std::byte> cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
       EXPECT_FALSE(parse_address(cut));  // shorter than its own length says
       EXPECT_TRUE(parse_route(cut).empty());
+      EXPECT_FALSE(parse_limits(cut));
     }
   }
 }
