@@ -13,14 +13,6 @@ std::optional<service::Config> load_or_complain(const std::string& path, std::os
   return std::move(loaded.config);
 }
 
-datapath::PipelineOptions pipeline_options(const service::Config& config) noexcept {
-  return {.mark_mask = config.mark_mask,
-          .midstream = config.midstream,
-          .reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset,
-          .answer_echo = config.icmp_echo == service::IcmpEcho::reply,
-          .track_direct = config.divert_direct};
-}
-
 int conclude(const store::Status& status, std::ostream& err) {
   if (status) return kExitOk;
   err << "limpet: " << status.error().message << '\n';

@@ -6,16 +6,12 @@
 #include <string>
 
 #include "conntrack/store/result.h"
-#include "lb/datapath/pipeline.h"
 #include "lb/service/config.h"
 
 namespace limpet::cli {
 
 /// Read the file, print every diagnostic to `err`. nullopt: there were errors, the exit code is kExitConfiguration.
 std::optional<service::Config> load_or_complain(const std::string& path, std::ostream& err);
-
-/// What the pipeline must know of a configuration.
-datapath::PipelineOptions pipeline_options(const service::Config& config) noexcept;
 
 /// Print "limpet: message" if it is an error. Returns the exit code.
 int conclude(const store::Status& status, std::ostream& err);

@@ -8,8 +8,8 @@
 
 #include <unistd.h>
 
-#include "lb/cli/configured.h"
 #include "lb/node/local_ports.h"
+#include "lb/service/pipeline_settings.h"
 
 namespace limpet::cli {
 
@@ -26,21 +26,10 @@ store::HashKey random_key() {
   return {random_word(), random_word()};
 }
 
-flow::PortPoolOptions port_options(const service::Config& config, std::vector<flow::PortInterval>& assignable,
-                                   std::vector<std::uint16_t>& node_ports) {
-  for (const service::PortRange& range : config.masquerade_ports) assignable.push_back({range.first, range.last});
-  for (const service::Service& service : config.services) {
-    if (service.node_port != 0) node_ports.push_back(service.node_port);
-  }
-  flow::PortPoolOptions options{.assignable = assignable, .node_ports = node_ports};
-  if (const auto ephemeral = node::read_local_ports()) options.ephemeral = {ephemeral->first, ephemeral->last};
-  return options;
-}
-
-flow::PortPool make_port_pool(const service::Config& config) {
-  std::vector<flow::PortInterval> assignable;
-  std::vector<std::uint16_t> node_ports;
-  return flow::PortPool(port_options(config, assignable, node_ports));
+flow::PortPool node_port_pool(const service::Config& config) {
+  const auto ephemeral = node::read_local_ports();
+  if (!ephemeral) return service::make_port_pool(config);
+  return service::make_port_pool(config, {ephemeral->first, ephemeral->last});
 }
 
 queue::ReplyOptions reply_options(const service::Config& config) noexcept {
@@ -69,7 +58,7 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t
       slots_(endpoints),
       affinity_(config.tables.affinity, random_key()),
       flows_({.capacity = config.tables.flows, .key = random_key(), .timeouts = config.timeouts}),
-      ports_(make_port_pool(config)),
+      ports_(node_port_pool(config)),
       fragments_({.capacity = config.tables.fragments, .key = random_key(), .timeout = config.timeouts.frag}),
       node_(std::make_shared<const node::NodeView>(std::move(node))),
       load_(config.queues.count, endpoints),
@@ -92,8 +81,8 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   if (!snapshot) return snapshot.error();
   engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
-  engine->pipeline_ = std::make_unique<datapath::Pipeline>(pipeline_options(config), *engine->balancer_, engine->flows_,
-                                                           engine->ports_, engine->fragments_);
+  engine->pipeline_ = std::make_unique<datapath::Pipeline>(service::pipeline_options(config), *engine->balancer_,
+                                                           engine->flows_, engine->ports_, engine->fragments_);
   return engine;
 }
 
