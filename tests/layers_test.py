@@ -5,7 +5,8 @@ A file includes its own folder, or folders of a lower layer. Inside conntrack/ t
 flow stands on net and store, which stand on nothing. Libraries of the kernel's sockets are seen only where they are
 needed:
 
-    libnetfilter_queue   lb/queue        libmnl   lb/queue, lb/node, lb/divert        conntrack/   std and POSIX only
+    libnetfilter_queue   lb/queue        libmnl   lb/queue, lb/node, lb/divert        libpcap   lb/lab
+    conntrack/           std and POSIX only
 
     usage   layers_test.py [ROOT]      exit code 1 and one line for each include that must not be
 """
@@ -24,7 +25,8 @@ LAYERS = {
     "lb/control": 5, "lb/lab": 5,
     "lb/cli": 6,
 }
-LIBRARIES = {"libnetfilter_queue": {"lb/queue"}, "libmnl": {"lb/queue", "lb/node", "lb/divert"}}
+LIBRARIES = {"libnetfilter_queue": {"lb/queue"}, "libmnl": {"lb/queue", "lb/node", "lb/divert"},
+             "pcap": {"lb/lab"}}
 STANDARD = re.compile(r"[a-z_0-9]+$")  # <vector>
 POSIX = re.compile(r"(sys|netinet|arpa|net)/\w+\.h$"
                    r"|(errno|fcntl|limits|pthread|sched|signal|stdint|string|time|unistd|endian)\.h$")
@@ -92,6 +94,8 @@ SAMPLES = [  # file, line, must it be objected to?
     ("lb/divert/a.h", "#include <libnetfilter_queue/libnetfilter_queue.h>", True),
     ("lb/divert/a.h", "#include <libmnl/libmnl.h>", False),
     ("lb/service/a.h", "#include <libmnl/libmnl.h>", True),
+    ("lb/lab/a.cpp", "#include <pcap/pcap.h>", False),
+    ("lb/cli/a.cpp", "#include <pcap/pcap.h>", True),
 ]
 
 
