@@ -1,19 +1,16 @@
 #include "lb/cli/explain.h"
 
-#include <charconv>
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include <net/if.h>
-
 #include "lb/cli/exit_code.h"
 #include "lb/cli/render_explanation.h"
-#include "lb/node/node_monitor.h"
+#include "lb/cli/seed_option.h"
+#include "lb/lab/described_node.h"
 #include "lb/service/config_reader.h"
 #include "lb/service/explain.h"
 
@@ -23,16 +20,6 @@ namespace {
 using datapath::Hook;
 using datapath::NewConnection;
 using service::Config;
-
-constexpr std::uint32_t kOfflineInterface = 1;
-
-/// For CLI11, which lets -1 and 2^64 pass as if they were others. Empty: good.
-std::string seed_number(const std::string& text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool good = error == std::errc() && end == text.data() + text.size();
-  return good ? "" : "'" + text + "' is not a number from 0 to 18446744073709551615";
-}
 
 /// The protocols that have ports.
 std::optional<net::Protocol> transport(const std::string& name) {
@@ -61,27 +48,6 @@ std::optional<NewConnection> parse_connection(const ExplainOptions& options, std
   return connection;
 }
 
-/// The node as the configuration describes it.
-node::NodeView offline_view(const service::NodeConfig& node, const std::string& in_interface) {
-  std::vector<net::Address> addresses = node.addresses;
-  if (node.node_ip) addresses.push_back(*node.node_ip);
-  std::vector<node::InterfaceAddress> owned;
-  for (const net::Address& address : addresses) {
-    owned.push_back({.interface = kOfflineInterface, .address = address, .prefix_length = address.bits()});
-  }
-  return node::NodeView(std::move(owned), {}, {{kOfflineInterface, in_interface}});
-}
-
-store::Result<node::NodeView> live_view() {
-  const auto monitor = node::NodeMonitor::open();
-  if (!monitor) return monitor.error();
-  return monitor->snapshot();
-}
-
-bool describes_addresses(const service::NodeConfig& node) {
-  return !node.addresses.empty() || node.node_ip.has_value();
-}
-
 /// The snapshot of `config`, its balancer, and what they stand on.
 class Bench {
  public:
@@ -105,18 +71,17 @@ class Bench {
 
 int answer(const Config& config, NewConnection connection, const ExplainOptions& options, std::ostream& out,
            std::ostream& err) {
-  const bool offline = describes_addresses(config.node);
-  const auto view = offline ? offline_view(config.node, options.in_interface) : live_view();
+  const auto node = lab::described_node(config.node, options.in_interface);
   const auto bench = Bench::build(config);
-  if (!view || !bench) {
-    err << "limpet explain: " << (!view ? view.error() : bench.error()).message << '\n';
-    return view ? kExitConfiguration : kExitRuntime;
+  if (!node || !bench) {
+    err << "limpet explain: " << (!node ? node.error() : bench.error()).message << '\n';
+    return node ? kExitConfiguration : kExitRuntime;
   }
   service::Balancer& balancer = (*bench)->balancer();
-  if (balancer.snapshot().node().is_local(connection.tuple.source.address, *view)) {
+  if (balancer.snapshot().node().is_local(connection.tuple.source.address, node->view)) {
     connection.hook = Hook::output;
   } else if (!options.in_interface.empty()) {
-    connection.in_interface = offline ? kOfflineInterface : if_nametoindex(options.in_interface.c_str());
+    connection.in_interface = node->in_interface;
     if (connection.in_interface == 0) {
       err << "limpet explain: --in-interface '" << options.in_interface
           << "' is no interface of this machine; describe the node with node.nodeIP to name any\n";
@@ -124,7 +89,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
     }
   }
   pick::Rng rng(options.seed);
-  const auto explanation = service::explain(balancer, connection, *view, flow::Instant{}, rng, config.reject_with);
+  const auto explanation = service::explain(balancer, connection, node->view, flow::Instant{}, rng, config.reject_with);
   if (options.json) {
     out << to_json(explanation).dump() << '\n';
   } else {
@@ -152,7 +117,7 @@ void add_explain(CLI::App& app, int& exit_code) {
   explain->add_option("--to", options->to, "Destination, IP:PORT")->required();
   explain->add_option("--protocol", options->protocol, "tcp, udp, sctp or udplite")->capture_default_str();
   explain->add_option("--in-interface", options->in_interface, "Interface that the packet comes in by");
-  explain->add_option("--seed", options->seed, "Seed of the random choice")->check(seed_number)->capture_default_str();
+  add_seed(*explain, options->seed);
   explain->add_flag("-j,--json", options->json, "One JSON object");
   explain->callback([options, &exit_code] { exit_code = run_explain(*options, std::cout, std::cerr); });
 }
