@@ -13,6 +13,7 @@
 #include "lb/cli/exit_code.h"
 #include "lb/cli/explain.h"
 #include "lb/cli/run.h"
+#include "lb/cli/trace.h"
 
 namespace {
 
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
   limpet::cli::add_run(app, exit_code);
   limpet::cli::add_check(app, exit_code);
   limpet::cli::add_explain(app, exit_code);
+  limpet::cli::add_trace(app, exit_code);
   limpet::cli::add_divert(app, exit_code);
   limpet::cli::add_doctor(app, exit_code);
   try {
