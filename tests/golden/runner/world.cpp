@@ -1,5 +1,6 @@
 #include "tests/golden/runner/world.h"
 
+#include "lb/service/pipeline_settings.h"
 #include "tests/golden/runner/words.h"
 
 namespace limpet::golden {
@@ -25,27 +26,6 @@ node::NodeView node_view() {
       {{kEth0, "eth0"}, {kPods, "pods"}}};
 }
 
-flow::PortPool port_pool(const service::Config& config) {
-  std::vector<flow::PortInterval> assignable;
-  for (const service::PortRange& range : config.masquerade_ports) assignable.push_back({range.first, range.last});
-  std::vector<std::uint16_t> node_ports;
-  for (const service::Service& service : config.services) {
-    if (service.node_port != 0) node_ports.push_back(service.node_port);
-  }
-  return flow::PortPool({.assignable = assignable, .node_ports = node_ports});
-}
-
-datapath::PipelineOptions pipeline_options(const service::Config& config) {
-  datapath::PipelineOptions options;
-  options.mark_mask = config.mark_mask;
-  options.midstream = config.midstream;
-  options.track_direct = config.divert_direct;
-  options.answer_echo = config.icmp_echo == service::IcmpEcho::reply;
-  options.reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset;
-  options.answer_echo = config.icmp_echo == service::IcmpEcho::reply;
-  return options;
-}
-
 std::shared_ptr<const service::Snapshot> snapshot(const service::Config& config, service::Identities& identities) {
   auto built = service::Snapshot::build(config, identities);
   if (!built) throw SyntaxError(built.error().message);
@@ -64,12 +44,12 @@ World::World(const service::Config& config)
     : slots_(service::count_endpoints(config.services)),
       affinity_(config.tables.affinity, kKey),
       flows_({.capacity = config.tables.flows, .key = kKey, .timeouts = config.timeouts}),
-      ports_(port_pool(config)),
+      ports_(service::make_port_pool(config)),
       fragments_({.capacity = config.tables.fragments, .key = kKey, .timeout = config.timeouts.frag}),
       load_(1, service::count_endpoints(config.services)),
       node_(node_view()),
       balancer_(slots_, snapshot(config, identities_), affinity_),
-      pipeline_(pipeline_options(config), balancer_, flows_, ports_, fragments_) {}
+      pipeline_(service::pipeline_options(config), balancer_, flows_, ports_, fragments_) {}
 
 Departure World::cross(const Arrival& arrival, Bytes packet) {
   Departure departure{.verdict = {}, .bytes = std::move(packet), .mark = arrival.mark, .answer = {}};
