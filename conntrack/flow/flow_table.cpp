@@ -98,6 +98,16 @@ LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
   }
 }
 
+LockedFlow FlowTable::try_find(const net::Tuple& tuple) noexcept {
+  const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
+  Bucket::Guard chain(bucket(h));
+  const std::uint32_t id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
+  if (id == 0) return {};
+  Flow& flow = records_[(id - 1) / kKeyRoles];
+  if (!flow.lock.try_lock()) return {};
+  return {flow, static_cast<KeyRole>((id - 1) % kKeyRoles)};
+}
+
 LockedFlow FlowTable::relock(const FlowRef& ref, KeyRole role) noexcept {
   Flow& flow = records_[ref.record];
   flow.lock.lock();

@@ -11,7 +11,7 @@
 //                  └──────────▶ record 1 middle ─▶ 0
 //
 // Lock order: a record's lock first; a bucket, the free list (and elsewhere affinity and ports) are
-// leaf locks, never two at once; never two records at once.
+// leaf locks, never two at once; never two records at once, but by try_find(), which does not wait.
 //   find      bucket → (record, generation) → release → record lock → recheck generation and liveness; else
 //             again
 //   create    take a record, lock it, insert-if-absent its outer key; who loses that race gives the record
@@ -96,6 +96,8 @@ class FlowTable {
 
   /// The flow that has a key with these two ends, in either order.
   LockedFlow find(const net::Tuple& tuple) noexcept;
+  /// The same, but none if another thread has it locked, or this one. For who holds another record's lock.
+  LockedFlow try_find(const net::Tuple& tuple) noexcept;
   /// The same use of the same record, if it is still live.
   LockedFlow relock(const FlowRef& ref, KeyRole role = KeyRole::outer) noexcept;
   FlowRef ref(const Flow& flow) const noexcept {

@@ -13,7 +13,8 @@
 // makes that packet a miss at the second.) A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
 // whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
 // ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
-// together with the source.
+// together with the source. A flow whose time is up is none, though no sweep may have met it yet: its pairs and its port
+// are free (nf_conntrack_tuple_taken). One that is over keeps them while there are others (nf_nat_used_tuple_harder).
 //
 // ICMP errors follow the flow of the packet that they quote, as nf_nat translates them:
 //
@@ -169,8 +170,14 @@ class Pipeline {
   Verdict begin_direct(flow::Flow& flow, Crossing& crossing);
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 
+  // Pairs: a flow's, and those of flows that need them no longer.
+  bool link(flow::Flow& flow, flow::KeyRole role, Crossing& crossing);
+  bool link_in_place_of_over(flow::Flow& flow, flow::KeyRole role, Crossing& crossing);
+  bool retire_expired(const net::Tuple& pair, Crossing& crossing) noexcept;
+
   // Masquerading: choose and take back ports.
   bool assign_port(flow::LockedFlow& flow, const net::Address& egress, Crossing& crossing);
+  std::optional<std::uint16_t> acquire_port(const flow::PoolKey& pool, std::uint16_t preferred, Crossing& crossing);
   bool reclaim_port(flow::LockedFlow& flow, const flow::PoolKey& pool, Crossing& crossing);
   void hold_port(const flow::Flow& flow);
   void release_port(const flow::Flow& flow) noexcept;

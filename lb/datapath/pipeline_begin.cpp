@@ -146,13 +146,41 @@ Verdict Pipeline::begin_direct(Flow& flow, Crossing& crossing) {
 }
 
 bool Pipeline::link_middle(Flow& flow, Crossing& crossing) {
-  if (flows_.link(flow, KeyRole::middle)) return true;
+  if (link(flow, KeyRole::middle, crossing)) return true;
   crossing.worker.counters.add(Counter::tuple_clashes);
   for (unsigned attempt = 0; attempt < kPortAttempts; ++attempt) {
     flow.client_near.port = ports_.random_port(crossing.worker.rng());
-    if (flows_.link(flow, KeyRole::middle)) return true;
+    if (link(flow, KeyRole::middle, crossing)) return true;
   }
-  return false;
+  return link_in_place_of_over(flow, KeyRole::middle, crossing);
+}
+
+// ---- pairs ----
+
+bool Pipeline::link(Flow& flow, KeyRole role, Crossing& crossing) {
+  if (flows_.link(flow, role)) return true;
+  const flow::Ends ends = flow.ends(role);
+  return retire_expired({flow.protocol, ends.near, ends.far}, crossing) && flows_.link(flow, role);
+}
+
+/// The endpoint may still be in TIME_WAIT there, and take a SYN for an old one: so only where nothing else is left.
+bool Pipeline::link_in_place_of_over(Flow& flow, KeyRole role, Crossing& crossing) {
+  if (!net::opens_connection(crossing.view)) return false;
+  const flow::Ends ends = flow.ends(role);
+  LockedFlow old = flows_.try_find({flow.protocol, ends.near, ends.far});
+  if (!old || !old->over()) return false;
+  end(std::move(old), crossing);
+  crossing.worker.counters.add(Counter::ports_reclaimed);
+  return flows_.link(flow, role);
+}
+
+/// Another record is locked. A flow that another worker has locked is in use, so it has not expired.
+bool Pipeline::retire_expired(const net::Tuple& pair, Crossing& crossing) noexcept {
+  LockedFlow old = flows_.try_find(pair);
+  if (!old || old->deadline >= crossing.now) return false;
+  crossing.worker.counters.add(Counter::expired_flows);
+  end(std::move(old), crossing);
+  return true;
 }
 
 }  // namespace limpet::datapath

@@ -39,20 +39,39 @@ bool Pipeline::assign_port(LockedFlow& flow, const net::Address& egress, Crossin
   const flow::PoolKey pool = pool_of(*flow, egress);
   std::uint16_t preferred = flow->client.port;
   for (unsigned attempt = 0; attempt < kPortAttempts; ++attempt) {
-    const std::optional<std::uint16_t> port = ports_.acquire(pool, preferred, crossing.worker.rng());
+    const std::optional<std::uint16_t> port = acquire_port(pool, preferred, crossing);
     if (!port) {
       if (!reclaim_port(flow, pool, crossing)) return false;
       if (flow->egress.port != 0) return true;  // another worker was faster
       continue;
     }
     flow->egress = {egress, *port};
-    if (flows_.link(*flow, KeyRole::inner)) return true;
+    if (link(*flow, KeyRole::inner, crossing)) return true;
+    if (attempt + 1 == kPortAttempts && link_in_place_of_over(*flow, KeyRole::inner, crossing)) return true;
     // The pair is taken by a flow that has nothing to do with this pool: a local client's, say.
     flow->egress.port = 0;
     ports_.release(pool, *port);
     preferred = 0;
   }
   return false;
+}
+
+/// A port of the pool, which may be one that a flow still holds whose time is up.
+std::optional<std::uint16_t> Pipeline::acquire_port(const flow::PoolKey& pool, std::uint16_t preferred,
+                                                    Crossing& crossing) {
+  pick::Rng& rng = crossing.worker.rng;
+  const auto freed = [&](std::uint16_t port) {
+    return retire_expired({pool.protocol, {pool.egress, port}, pool.endpoint}, crossing);
+  };
+  std::optional<std::uint16_t> port = ports_.acquire(pool, preferred, rng());
+  if (port && *port != preferred && ports_.may_keep(preferred) && freed(preferred)) {
+    ports_.release(pool, *port);
+    port = ports_.acquire(pool, preferred, rng());
+  }
+  for (unsigned attempt = 0; !port && attempt < kPortAttempts; ++attempt) {
+    if (freed(ports_.random_port(rng()))) port = ports_.acquire(pool, 0, rng());
+  }
+  return port;
 }
 
 bool Pipeline::reclaim_port(LockedFlow& flow, const flow::PoolKey& pool, Crossing& crossing) {

@@ -143,6 +143,24 @@ TEST(FlowTable, CreateSaysExistsForAnyRoleAndDirection) {
   EXPECT_EQ(table.size(), 1u) << "losers give their record back";
 }
 
+// Whoever holds one record may look for another: a wait could be for ever.
+TEST(FlowTable, TryFindWaitsForNobody) {
+  FlowTable table(capacity(8));
+  const Tuple one = tuple("10.0.0.1:1", "10.0.0.2:2"), two = tuple("10.0.0.1:1", "10.0.0.3:3");
+  LockedFlow mine, other;
+  ASSERT_EQ(table.create(one, mine), Create::created);
+  ASSERT_EQ(table.create(two, other), Create::created);
+  EXPECT_FALSE(table.try_find(one)) << "mine";
+  EXPECT_FALSE(table.try_find(two)) << "somebody else's";
+  EXPECT_FALSE(table.try_find(tuple("10.0.0.1:1", "10.0.0.4:4"))) << "nobody's";
+  other.unlock();
+  LockedFlow found = table.try_find(two.reversed());
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found.role(), KeyRole::outer);
+  table.remove(std::move(found));
+  EXPECT_FALSE(table.try_find(two)) << "no longer there";
+}
+
 TEST(FlowTable, CapacityOne) {
   for (const std::uint32_t n : {0u, 1u}) {  // 0 means 1
     FlowTable table(capacity(n));
