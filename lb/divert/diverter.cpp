@@ -117,18 +117,24 @@ std::string Diverter::render(const DiversionPlan& plan) const {
 
 /// The first wanted back-end by which the kernel diverts. Both families use the same one.
 Status Diverter::prepare(Family family) {
-  std::optional<Error> first;
+  std::optional<Error> refused;
   for (const auto& ruleset : rulesets_) {
     if (chosen_ != nullptr ? chosen_ != ruleset.get() : !ruleset->is_wanted(options_.backend)) continue;
     const Status prepared = ruleset->prepare(family);
     if (prepared) {
+      if (chosen_ == nullptr && refused) refusals_ = refused->message;
       chosen_ = ruleset.get();
       return store::ok();
     }
-    if (!first) first = prepared.error();
+    if (!refused) {
+      refused = prepared.error();
+    } else {
+      refused->message += "; " + prepared.error().message;
+    }
+    if (refused->kind == ErrorKind::permission) break;  // nor would the others be allowed
   }
-  if (!first) first = Error{ErrorKind::unavailable, "the wanted back-end is not installed"};
-  return Error{first->kind, std::string("cannot divert ") + name_of(family) + ": " + first->message};
+  if (!refused) refused = Error{ErrorKind::unavailable, "the wanted back-end is not installed"};
+  return Error{refused->kind, std::string("cannot divert ") + name_of(family) + ": " + refused->message};
 }
 
 Status Diverter::install(Family family, const DiversionPlan& part) {
@@ -172,6 +178,7 @@ Status Diverter::remove_others() {
 
 Result<Warnings> Diverter::finish(const DiversionPlan& plan, const RouteSources& sources, bool check_localnet) {
   Warnings warnings = set_vip_routes(plan, sources);
+  if (!refusals_.empty()) warnings.push_back(refusals_ + ": diverting with " + chosen_->name() + " instead");
   for (const Family family : kFamilies) {
     if (chosen_ == nullptr || !is_active(part_of(plan, family))) continue;
     for (std::string& warning : chosen_->warnings(family)) warnings.push_back(std::move(warning));

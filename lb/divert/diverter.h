@@ -9,7 +9,8 @@
 // applying twice is applying once, removing nothing is fine. Other programs' rules, sets and routes are not touched;
 // nothing is renamed. One sysctl is set, if that is asked for, and set back (localnet.h).
 //
-// By which back-end is chosen when first needed (ruleset.h, Options::backend). Removal looks for limpet's own names in
+// By which back-end is chosen when first needed (ruleset.h, Options::backend); why another one that was to be preferred
+// does not do is among the warnings. Removal looks for limpet's own names in
 // all of them, whichever installed them: it needs no memory of what was applied, and serves another process's leavings
 // as well. So does apply: what the others hold is removed.
 //
@@ -32,7 +33,7 @@ namespace limpet::divert {
 
 class Diverter {
  public:
-  /// Errors: configuration (a back-end that is not in this version), unavailable (no iptables installed).
+  /// Errors: unavailable (no tool of a wanted back-end installed).
   static store::Result<Diverter> open(const Options& options);
 
   /// Make the kernel divert this plan, whatever it diverted before.
@@ -48,10 +49,10 @@ class Diverter {
   /// Do rules of limpet's divert packets now, whoever put them there?
   store::Result<bool> diverts() const;
 
-  /// What apply() would feed to ipset and iptables-restore on a clean machine. Pure.
+  /// What apply() would feed to the tools of the first wanted back-end on a clean machine. Pure.
   std::string render(const datapath::DiversionPlan& plan) const;
 
-  /// Which tool carries the rules: "iptables-nft", …; empty before the first apply().
+  /// Which back-end carries the rules: "iptables-nft", "nft", …; empty before the first apply().
   std::string_view backend() const noexcept;
   /// Are that family's rules looked up in sets? nullopt before it was first applied.
   std::optional<bool> uses_sets(net::Family family) const noexcept;
@@ -71,6 +72,7 @@ class Diverter {
   Options options_;
   std::vector<std::unique_ptr<Ruleset>> rulesets_;  // all that are installed, the preferred first
   Ruleset* chosen_ = nullptr;                       // one of them
+  std::string refusals_;                            // why not one that was preferred
 };
 
 }  // namespace limpet::divert

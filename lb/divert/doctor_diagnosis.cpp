@@ -86,10 +86,10 @@ std::vector<Probe> packet_probes(Backend backend) {
     return Probe{"packets", name, [family, backend] { return probe_packet(family, backend); },
                  "services of this family cannot be balanced", "what is missing above; a back-end and NFQUEUE"};
   };
-  const auto fragments = [](const char* name, Family family) {
-    return Probe{"packets", name, [family] { return probe_defragmentation(family); },
+  const auto fragments = [backend](const char* name, Family family) {
+    return Probe{"packets", name, [family, backend] { return probe_defragmentation(family, backend); },
                  "where conntrack is not in use, datagrams do not come to limpet whole",
-                 "a kernel with NETFILTER_XT_MATCH_SOCKET, or conntrack in use"};
+                 "a kernel with NETFILTER_XT_MATCH_SOCKET (for nft: NFT_TPROXY), or conntrack in use"};
   };
   return {probe(kPacketV4, Family::v4), probe(kPacketV6, Family::v6), fragments("fragments, IPv4", Family::v4),
           fragments("fragments, IPv6", Family::v6)};
@@ -112,6 +112,12 @@ std::vector<Probe> option_probes() {
       extension_probe("options", "CT target", Extension::notrack,
                       "where conntrack is in use, an INVALID-dropping firewall may eat limpet's answers",
                       "a kernel with NETFILTER_XT_TARGET_CT"),
+      {"options", "nft tproxy", probe_nft_tproxy,
+       "with divert.backend: nft, datagrams in fragments are followed piece by piece",
+       "a kernel with CONFIG_NFT_TPROXY"},
+      {"options", "nft notrack", probe_nft_notrack,
+       "with divert.backend: nft and conntrack in use, an INVALID-dropping firewall may eat limpet's answers",
+       "a kernel with CONFIG_NFT_CT"},
       extension_probe("options", "icmp match", Extension::icmp, "errors about translated flows are not translated",
                       "a kernel with IP_NF_IPTABLES, IP6_NF_IPTABLES and NETFILTER_XTABLES"),
       extension_probe("options", "sctp match", Extension::sctp, "services with protocol: SCTP cannot be diverted",

@@ -9,6 +9,9 @@
 #include "lb/divert/command.h"
 #include "lb/divert/doctor_loopback.h"
 #include "lb/divert/doctor_queue.h"
+#include "lb/divert/nft_command.h"
+#include "lb/divert/nft_rules.h"
+#include "lb/divert/nft_ruleset.h"
 #include "lb/divert/rules.h"
 #include "lb/divert/xtables.h"
 
@@ -37,6 +40,11 @@ Status install(const Xtables& tools, Family family) {
                                    " -j NFQUEUE --queue-num 0\nCOMMIT\n");
 }
 
+Status install_nft(Family family) {
+  if (const Status able = NftRuleset::check_queue(family); !able) return able;
+  return nft(render_nft_fragment_probe(family));
+}
+
 Observation send_large(Family family, const std::string& tools) {
   ProbeQueue queue(0, 0);
   if (!queue.valid()) return {CheckStatus::unknown, std::string("binding a queue: ") + std::strerror(queue.error())};
@@ -57,15 +65,28 @@ Observation send_large(Family family, const std::string& tools) {
 
 }  // namespace
 
-Observation probe_defragmentation(Family family) {
+std::string render_nft_fragment_probe(Family family) {
+  return std::string("table ") + (family == Family::v4 ? "ip" : "ip6") +
+         " limpet-probe {\n  chain prerouting {\n    type filter hook prerouting priority -300;\n    " +
+         nft_defragmenting_rule(family) + "\n    udp dport " + std::to_string(kPort) + " queue num 0\n  }\n}\n";
+}
+
+Observation probe_defragmentation(Family family, Backend backend) {
   if (const Status cut = cut_at_1500_bytes(); !cut) return {CheckStatus::unknown, cut.error().message};
   std::string refusals;
+  const auto refused = [&](const std::string& message) { refusals += (refusals.empty() ? "" : "; ") + message; };
   for (const Xtables& tools : Xtables::installed()) {
+    if (!is_wanted(tools.variant(), backend)) continue;
     const Status installed = install(tools, family);
     if (installed) return send_large(family, tools.name());
-    refusals += (refusals.empty() ? "" : "; ") + installed.error().message;
+    refused(installed.error().message);
   }
-  if (refusals.empty()) return {CheckStatus::unknown, "no iptables installed to ask with"};
+  if (backend == Backend::automatic || backend == Backend::nft) {
+    const Status installed = install_nft(family);
+    if (installed) return send_large(family, "nft");
+    refused(installed.error().message);
+  }
+  if (refusals.empty()) return {CheckStatus::unknown, "the iptables that is asked for is not installed"};
   return {CheckStatus::missing, refusals};
 }
 

@@ -15,9 +15,10 @@
 #include <sys/socket.h>
 
 #include "conntrack/net/nat.h"
-#include "lb/divert/command.h"
 #include "lb/divert/doctor_loopback.h"
 #include "lb/divert/doctor_queue.h"
+#include "lb/divert/nft_command.h"
+#include "lb/divert/nft_ruleset.h"
 #include "lb/divert/xtables.h"
 
 namespace limpet::divert {
@@ -69,9 +70,8 @@ Status install(const Xtables& tools, Family family) {
 }
 
 Status install_nft(Family family) {
-  const auto outcome = run({"nft", "-f", "-"}, render_nft_probe(family));
-  if (!outcome) return outcome.error();
-  return outcome->ok() ? store::ok() : failure("nft", *outcome);
+  const Status able = NftRuleset::check_queue(family);
+  return able ? nft(render_nft_probe(family)) : able;
 }
 
 /// False if these are no bytes that limpet can rewrite.
@@ -129,21 +129,6 @@ Observation pass_packet(Family family, const std::string& rules) {
   return {CheckStatus::found, rules + ": rewritten at OUTPUT, POSTROUTING, PREROUTING and INPUT, arrived"};
 }
 
-bool may_use(Variant variant, Backend backend) noexcept {
-  switch (backend) {
-    case Backend::automatic:
-    case Backend::iptables:
-      return true;
-    case Backend::iptables_nft:
-      return variant == Variant::nft;
-    case Backend::iptables_legacy:
-      return variant == Variant::legacy;
-    case Backend::nft:
-      break;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string render_nft_probe(Family family) {
@@ -162,7 +147,7 @@ Observation probe_packet(Family family, Backend backend) {
   std::string refusals;
   const auto refused = [&](const std::string& message) { refusals += (refusals.empty() ? "" : "; ") + message; };
   for (const Xtables& tools : Xtables::installed()) {
-    if (!may_use(tools.variant(), backend)) continue;
+    if (!is_wanted(tools.variant(), backend)) continue;
     const Status installed = install(tools, family);
     if (installed) return pass_packet(family, tools.name());
     refused(installed.error().message);

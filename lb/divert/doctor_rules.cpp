@@ -10,6 +10,8 @@
 #include "lb/divert/command.h"
 #include "lb/divert/doctor_descriptor.h"
 #include "lb/divert/ipset.h"
+#include "lb/divert/nft_command.h"
+#include "lb/divert/nft_rules.h"
 
 namespace limpet::divert {
 
@@ -70,19 +72,16 @@ Status try_extension(const Xtables& tools, Family family, Extension extension) {
                                    rule.words + "\nCOMMIT\n");
 }
 
-/// nft's complaint without the place in the text and the text itself: "nft: Could not process rule: …".
-Status nft(std::string_view text) {
-  auto outcome = run({"nft", "-f", "-"}, text);
-  if (!outcome) return outcome.error();
-  if (outcome->ok()) return store::ok();
-  const std::size_t begin = outcome->err.find("Error: ");
-  if (begin != std::string::npos)
-    outcome->err = outcome->err.substr(begin + 7, outcome->err.find('\n', begin) - begin - 7);
-  return failure("nft", *outcome);
-}
-
 void append(std::string& list, const std::string& words) {
   list += (list.empty() ? "" : "; ") + words;
+}
+
+Observation probe_nft_rules(const std::string& v4, const std::string& v6) {
+  const auto table = [](const char* family, const std::string& rule) {
+    return std::string("table ") + family +
+           " limpet-probe { chain rules { type filter hook prerouting priority -300; " + rule + "; }; }\n";
+  };
+  return observe(nft(table("ip", v4) + table("ip6", v6)), "IPv4 and IPv6");
 }
 
 }  // namespace
@@ -107,6 +106,14 @@ Observation probe_nft_queue() {
     }
   }
   return {CheckStatus::found, "IPv4 and IPv6"};
+}
+
+Observation probe_nft_tproxy() {
+  return probe_nft_rules(nft_defragmenting_rule(Family::v4), nft_defragmenting_rule(Family::v6));
+}
+
+Observation probe_nft_notrack() {
+  return probe_nft_rules("notrack", "notrack");
 }
 
 Observation probe_extension(const std::vector<Xtables>& installed, Extension extension) {

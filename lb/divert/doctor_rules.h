@@ -17,6 +17,10 @@ namespace limpet::divert {
 Observation probe_backend(const Xtables& tools, net::Family family);
 /// nft's own `queue` statement, both families.
 Observation probe_nft_queue();
+/// What nft's rules have fragments put together by, both families.
+Observation probe_nft_tproxy();
+/// nft's `notrack` statement, both families.
+Observation probe_nft_notrack();
 
 /// What of iptables limpet or its rivals may name.
 enum class Extension { sets, socket, notrack, icmp, sctp, multiport, frag, comment, state, dnat, recent, statistic };

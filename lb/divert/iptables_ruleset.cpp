@@ -34,10 +34,7 @@ Abilities find_abilities(const Xtables& xtables, Family family, const Options& o
 }  // namespace
 
 bool IptablesRuleset::is_wanted(Backend backend) const noexcept {
-  const Variant variant = xtables_.variant();
-  return backend == Backend::automatic || backend == Backend::iptables ||
-         (backend == Backend::iptables_nft && variant == Variant::nft) ||
-         (backend == Backend::iptables_legacy && variant == Variant::legacy);
+  return divert::is_wanted(xtables_.variant(), backend);
 }
 
 Status IptablesRuleset::prepare(Family family) {

@@ -67,6 +67,21 @@ std::string probe_rule(Family family, Feature feature) {
 
 }  // namespace
 
+bool is_wanted(Variant variant, Backend backend) noexcept {
+  switch (backend) {
+    case Backend::automatic:
+    case Backend::iptables:
+      return true;
+    case Backend::iptables_nft:
+      return variant == Variant::nft;
+    case Backend::iptables_legacy:
+      return variant == Variant::legacy;
+    case Backend::nft:
+      break;
+  }
+  return false;
+}
+
 std::vector<Xtables> Xtables::installed() {
   std::vector<Xtables> found;
   for (const char* name : {"iptables-nft", "iptables-legacy"}) {

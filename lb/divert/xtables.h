@@ -18,11 +18,15 @@
 
 #include "conntrack/net/address.h"
 #include "conntrack/store/result.h"
+#include "lb/divert/options.h"
 #include "lb/divert/traces.h"
 
 namespace limpet::divert {
 
 enum class Variant { nft, legacy };
+
+/// Is it one of those that were asked for?
+bool is_wanted(Variant variant, Backend backend) noexcept;
 
 enum class Feature {
   queue,      // raw table, NFQUEUE target

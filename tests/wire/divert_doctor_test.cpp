@@ -10,6 +10,7 @@
 #include "lb/divert/doctor_fragment.h"
 #include "lb/divert/doctor_packet.h"
 #include "lb/divert/doctor_sandbox.h"
+#include "lb/divert/nft_command.h"
 #include "lb/divert/xtables.h"
 #include "tests/wire/divert_private_network.h"
 
@@ -128,7 +129,8 @@ TEST_P(Sandbox, APacketThatSomethingDropsDoesNotComeThrough) {
 
 TEST_P(Sandbox, FragmentsComeAsOneDatagram) {
   for (const net::Family family : {net::Family::v4, net::Family::v6}) {
-    const auto seen = run_in_sandbox([&] { return divert::probe_defragmentation(family).detail; }, kLong);
+    const auto seen =
+        run_in_sandbox([&] { return divert::probe_defragmentation(family, divert::Backend::iptables).detail; }, kLong);
     ASSERT_TRUE(seen) << seen.error().message;
     // 3000 bytes, 8 of UDP, 20 or 40 of IP.
     const std::string whole = family == net::Family::v4 ? "3028 of 3028 bytes" : "3048 of 3048 bytes";
@@ -143,21 +145,48 @@ TEST_P(Sandbox, FragmentsThatAreLostAreNoticed) {
         must("nft add table ip early");
         must("nft add chain ip early head { type filter hook prerouting priority -450 ; }");
         must("nft add rule ip early head ip frag-off & 0x3fff != 0 drop");
-        return divert::probe_defragmentation(net::Family::v4).detail;
+        return divert::probe_defragmentation(net::Family::v4, divert::Backend::iptables).detail;
       },
       kLong);
   ASSERT_TRUE(seen) << seen.error().message;
   EXPECT_NE(seen->find("nothing came to raw PREROUTING"), std::string::npos) << *seen;
 }
 
-/// But for `queue`, which this kernel may lack, nft takes the rules of the probe.
-TEST_P(Sandbox, NftTakesTheRulesOfTheProbe) {
+/// What nft complains of, not the line: it may be long.
+TEST_P(Sandbox, NftComplaintsAreShort) {
+  const std::string elements(100'000, ' ');
+  const auto refused = divert::nft("table ip t {\n\tset s { type no_such_type;" + elements + "}\n}\n");
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().message.starts_with("nft: ")) << refused.error().message.substr(0, 200);
+  EXPECT_LT(refused.error().message.size(), 200u);
+  EXPECT_EQ(refused.error().message.find("stdin"), std::string::npos) << refused.error().message;
+}
+
+/// Asked for nft alone, the probes use nft alone, and say what its kernel's part lacks.
+TEST_P(Sandbox, NftIsProbedWhereItIsAskedFor) {
+  const auto has_queue = run_in_sandbox(
+      [] { return std::string(divert::nft("table ip t { chain c { queue num 0; }; }\n") ? "yes" : "no"); }, kLong);
+  ASSERT_TRUE(has_queue);
   for (const net::Family family : {net::Family::v4, net::Family::v6}) {
-    std::string text = divert::render_nft_probe(family);
+    const auto packet =
+        run_in_sandbox([&] { return divert::probe_packet(family, divert::Backend::nft).detail; }, kLong);
+    const auto fragments =
+        run_in_sandbox([&] { return divert::probe_defragmentation(family, divert::Backend::nft).detail; }, kLong);
+    for (const auto& seen : {packet, fragments}) {
+      ASSERT_TRUE(seen);
+      const char* words = *has_queue == "yes" ? "nft: " : "no queue expression (CONFIG_NFT_QUEUE)";
+      EXPECT_NE(seen->find(words), std::string::npos) << *seen;
+    }
+  }
+}
+
+/// But for `queue`, which this kernel may lack, nft takes the rules of the probes.
+TEST_P(Sandbox, NftTakesTheRulesOfTheProbes) {
+  for (const net::Family family : {net::Family::v4, net::Family::v6}) {
+    std::string text = divert::render_nft_probe(family) + divert::render_nft_fragment_probe(family);
     for (std::size_t at; (at = text.find("queue num 0")) != std::string::npos;) text.replace(at, 11, "counter");
-    const auto outcome = divert::run({"nft", "-c", "-f", "-"}, text);
-    ASSERT_TRUE(outcome) << outcome.error().message;
-    EXPECT_TRUE(outcome->ok()) << outcome->err;
+    const auto accepted = divert::nft(text, divert::NftMode::check);
+    EXPECT_TRUE(accepted) << accepted.error().message;
   }
 }
 

@@ -136,6 +136,10 @@ class Kernel(unittest.TestCase):
         nft_queue = [accepts("nft", "-f", "-", stdin=f"table {family} t {{ chain c {{ queue num 0 bypass; }}; }}\n")
                      for family in ("ip", "ip6")]
         self.assertEqual(checks["nft queue"], all(nft_queue))
+        for name, words in (("nft tproxy", "meta l4proto tcp tproxy to :1"), ("nft notrack", "notrack")):
+            chain = "chain c {{ type filter hook prerouting priority 0; {}; }}".format(words)
+            able = [accepts("nft", "-c", "-f", "-", stdin=f"table {family} t {{ {chain}; }}\n") for family in ("ip", "ip6")]
+            self.assertEqual(checks[name], all(able), name)
         self.assertEqual(checks["socket match"], anywhere("mangle", "-p tcp -m socket"))
         self.assertEqual(checks["CT target"], anywhere("raw", "-j CT --notrack"))
         self.assertEqual(checks["recent match"], anywhere("mangle", "-m recent --name P --rcheck"))
