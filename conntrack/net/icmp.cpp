@@ -17,6 +17,10 @@ constexpr bool is_error(Family family, std::uint8_t type) noexcept {
   return type == 3 || type == 4 || type == 11 || type == 12;
 }
 
+constexpr bool is_redirect(Family family, std::uint8_t type) noexcept {
+  return family == Family::v4 && type == 5;
+}
+
 constexpr bool has_ports(Protocol protocol) noexcept {
   return protocol == Protocol::tcp || protocol == Protocol::udp || protocol == Protocol::udplite ||
          protocol == Protocol::sctp;
@@ -107,8 +111,8 @@ ParseError parse_icmp(std::span<std::byte> bytes, IcmpView& view) noexcept {
   const std::byte* const icmp = view.bytes.data() + view.icmp_offset;
   view.type = load8(icmp);
   view.code = load8(icmp + 1);
-  if (is_error(family, view.type)) {
-    view.kind = IcmpKind::error;
+  if (is_error(family, view.type) || is_redirect(family, view.type)) {
+    view.kind = is_error(family, view.type) ? IcmpKind::error : IcmpKind::redirect;
     return parse_quoted(view);
   }
   view.kind = view.type == echo_request_type(family) ? IcmpKind::echo_request : IcmpKind::other;

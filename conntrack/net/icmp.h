@@ -5,6 +5,7 @@
 //
 //   error   IPv4 types 3, 4, 11, 12 (RFC 792), IPv6 types 1 to 4 (RFC 4443). `quoted` is the tuple of the packet inside,
 //           as it stands there: at the place where the error was made. Eight transport bytes are enough (ports)
+//   redirect IPv4 type 5: quotes as an error does. (ICMPv6's belongs to neighbour discovery and is never diverted.)
 //   echo    a request: type 8 (IPv6: 128)
 //
 // rewrite() changes the addresses of the message and the addresses and ports of the quotation, with every checksum on
@@ -29,12 +30,12 @@
 
 namespace limpet::net {
 
-enum class IcmpKind : std::uint8_t { error, echo_request, other };
+enum class IcmpKind : std::uint8_t { error, redirect, echo_request, other };
 
 struct IcmpView {
   std::span<std::byte> bytes;  // the packet, IP header first, exactly as long as the IP header says
   std::size_t icmp_offset = 0;
-  std::size_t quoted_offset = 0;     // error only; the rest too
+  std::size_t quoted_offset = 0;     // error and redirect only; the rest too
   std::size_t quoted_l4_offset = 0;  // at least eight bytes follow
   std::size_t quoted_end = 0;        // of what is quoted: extensions (RFC 4884) may follow
   IcmpKind kind = IcmpKind::other;

@@ -35,6 +35,7 @@ std::string_view to_string(Counter counter) noexcept {
       "dropped_midstream",
       "dropped_rejected",
       "dropped_echo_request",
+      "dropped_redirect",
       "dropped_no_local",
       "dropped_flow_table_full",
       "dropped_no_egress",

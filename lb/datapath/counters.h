@@ -44,6 +44,7 @@ enum class Counter : std::uint8_t {
   dropped_midstream,      // TCP without SYN, of no flow, and no affinity to follow
   dropped_rejected,       // refused: no endpoint anywhere
   dropped_echo_request,   // to a service's address: answered in its place
+  dropped_redirect,       // ICMP redirects about a flow, which would lead past the translation
   dropped_no_local,       // a Local policy without a local endpoint
   dropped_flow_table_full,
   dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer

@@ -20,7 +20,9 @@ Verdict Pipeline::icmp(Crossing& crossing) {
   if (net::parse_icmp(crossing.packet.bytes, message) != net::ParseError::none) {
     return pass(crossing, Counter::accepted_miss);
   }
-  if (message.kind == net::IcmpKind::error) return icmp_error(message, crossing);
+  if (message.kind == net::IcmpKind::error || message.kind == net::IcmpKind::redirect) {
+    return icmp_error(message, crossing);
+  }
   if (message.kind == net::IcmpKind::echo_request && asked_for && options_.answer_echo) {
     Verdict verdict = crossing.drop(Counter::dropped_echo_request);
     verdict.reply = net::ReplyKind::echo_reply;
@@ -41,6 +43,7 @@ Verdict Pipeline::icmp_error(net::IcmpView& error, Crossing& crossing) {
   if (!flow || flow->deadline < crossing.now) return pass(crossing, Counter::accepted_miss);
   crossing.note_hit(flow.role());
 
+  if (error.kind == net::IcmpKind::redirect && !flow->direct) return crossing.drop(Counter::dropped_redirect);
   const std::optional<net::IcmpRewrite> to = translation(*flow, flow.role(), error, packet.hook);
   if (!to) return pass(crossing, Counter::accepted_direct);
   if (packet.truncated) return crossing.drop(Counter::dropped_truncated);

@@ -145,7 +145,7 @@ class Renderer {
 
   void output() {
     if (able_.notrack) {
-      rule(marked_ + "meta l4proto " + (family_ == Family::v4 ? "icmp" : "ipv6-icmp") + " notrack");
+      rule(marked_ + "meta l4proto " + icmp_ + " notrack");
       if (options_.reset_rejected_tcp) rule(marked_ + "tcp flags & rst == rst notrack");
     }
     to_service("");
@@ -163,6 +163,7 @@ class Renderer {
   void input() {
     rule(from_endpoint() + reply_);
     icmp_errors("");
+    if (queues_fragments() && family_ == Family::v6) rule(later_fragment() + ip_ + " saddr @hosts " + reply_);
   }
 
   void to_service(const std::string& restriction) {
@@ -179,7 +180,7 @@ class Renderer {
   }
 
   void icmp_errors(const std::string& restriction) {
-    const std::string types = family_ == Family::v4 ? "{ 3, 4, 11, 12 } " : "{ 1, 2, 3, 4 } ";
+    const std::string types = family_ == Family::v4 ? "{ 3, 4, 5, 11, 12 } " : "{ 1, 2, 3, 4 } ";
     rule(restriction + icmp_ + " type " + types + optional_);
   }
 

@@ -15,6 +15,9 @@
 //
 // Nothing here turns connection tracking on: no `ct`; `notrack` does not. To have datagrams put together it takes an
 // expression that asks for it: `socket` does not (unlike xt_socket), `tproxy` does, in a rule that no packet meets.
+//
+// Protocols are written as words of nft's own grammar: "ipv6-icmp", say, it would look up in /etc/protocols, which not
+// every machine has.
 #pragma once
 
 #include <string>

@@ -180,8 +180,9 @@ class Renderer {
   void icmp_types() {
     if (!able_.icmp) return;
     if (family_ == Family::v4) {
-      // Destination unreachable, source quench, time exceeded, parameter problem.
-      for (const char* type : {"3", "4", "11", "12"}) rule(kIcmpChain, icmp_match(Protocol::icmp, type) + optional_);
+      // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
+      for (const char* type : {"3", "4", "5", "11", "12"})
+        rule(kIcmpChain, icmp_match(Protocol::icmp, type) + optional_);
     } else {
       // Destination unreachable, packet too big, time exceeded, parameter problem.
       for (const char* type : {"1", "2", "3", "4"}) rule(kIcmpChain, icmp_match(Protocol::icmp6, type) + optional_);
@@ -205,8 +206,10 @@ class Renderer {
       rule(kFragmentsChain, address_match(Side::destination, own) + optional_);
   }
 
+  /// IPv4 datagrams are put together before INPUT.
   void fragments_from_endpoints() {
     to_fragments("LIMPET-POSTROUTING");
+    if (family_ == Family::v6) rule("LIMPET-INPUT", " -m frag" + jump(kFragmentsChain));
     if (able_.sets) return rule(kFragmentsChain, set_match(family_, SetRole::hosts, "src") + reply_);
     for (const net::Address& host : hosts(plan_)) rule(kFragmentsChain, address_match(Side::source, host) + reply_);
   }

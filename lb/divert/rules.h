@@ -21,7 +21,7 @@
 // use, or while a rule names the socket match: hence one that no packet meets and that does nothing. Where the kernel
 // lacks that match, or is not to do it (Options::defragment), the later fragments come by their addresses, through
 // LIMPET-FRAGMENTS: to a VIP; to the node; at POSTROUTING, from an endpoint's address. Local processes' datagrams are
-// cut up after POSTROUTING and put together before INPUT.
+// cut up after POSTROUTING and put together before INPUT (IPv6: behind it, so later ones are queued there, too).
 //
 //   wait when nobody reads the queue   requests; replies, unless on_death is bypass; fragments to a VIP, as requests
 //   pass unseen (--queue-bypass)       direct, ICMP errors, fragments to the node's own addresses

@@ -230,6 +230,9 @@ TEST_P(Nft, RouteLocalnetIsSetBehindAGuardAndSetBack) {
 class NftPackets : public Nft {};
 
 TEST_P(NftPackets, RulesMeetTheRightPackets) {
+  for (const char* of : {"all", "if1", "if2"}) {  // redirects of the node's own would be met as well
+    must(std::string("sysctl -qw net.ipv4.conf.") + of + ".send_redirects=0");
+  }
   Diverter diverter = open({.direct = true});
   apply(diverter, both_families());
   std::vector<Injection> injections;

@@ -94,24 +94,24 @@ table ip limpet {
 		ip saddr 255.255.255.255 meta l4proto tcp tproxy to :1
 		ip daddr . meta l4proto . th dport @services queue num 4
 		ip saddr . meta l4proto . th sport @endpoints ip daddr @locals queue num 4
-		icmp type { 3, 4, 11, 12 } queue num 4 bypass
+		icmp type { 3, 4, 5, 11, 12 } queue num 4 bypass
 	}
 	chain output {
 		type filter hook output priority -300; policy accept;
 		meta mark & 0x1000 == 0x1000 meta l4proto icmp notrack
 		ip daddr . meta l4proto . th dport @services queue num 4
-		meta mark & 0x1000 == 0x0 icmp type { 3, 4, 11, 12 } queue num 4 bypass
+		meta mark & 0x1000 == 0x0 icmp type { 3, 4, 5, 11, 12 } queue num 4 bypass
 	}
 	chain postrouting {
 		type filter hook postrouting priority -150; policy accept;
 		meta mark & 0x1000 == 0x1000 queue num 4
 		ip saddr . meta l4proto . th sport @endpoints queue num 4
-		icmp type { 3, 4, 11, 12 } queue num 4 bypass
+		icmp type { 3, 4, 5, 11, 12 } queue num 4 bypass
 	}
 	chain input {
 		type filter hook input priority -150; policy accept;
 		ip saddr . meta l4proto . th sport @endpoints queue num 4
-		icmp type { 3, 4, 11, 12 } queue num 4 bypass
+		icmp type { 3, 4, 5, 11, 12 } queue num 4 bypass
 	}
 }
 )");
@@ -139,7 +139,7 @@ TEST(NftRules, EveryOption) {
 	}
 	chain output {
 		type filter hook output priority -300; policy accept;
-		meta mark & 0x80 == 0x80 meta l4proto ipv6-icmp notrack
+		meta mark & 0x80 == 0x80 meta l4proto icmpv6 notrack
 		meta mark & 0x80 == 0x80 tcp flags & rst == rst notrack
 		ip6 daddr . meta l4proto . th dport @services queue num 0-3
 		ip6 daddr . icmpv6 type . icmpv6 code @echoes queue num 0-3
@@ -157,6 +157,7 @@ TEST(NftRules, EveryOption) {
 		type filter hook input priority -150; policy accept;
 		ip6 saddr . meta l4proto . th sport @endpoints queue num 0-3 bypass
 		icmpv6 type { 1, 2, 3, 4 } queue num 0-3 bypass
+		frag frag-off != 0 ip6 saddr @hosts queue num 0-3 bypass
 	}
 )");
 }

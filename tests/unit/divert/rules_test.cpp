@@ -286,6 +286,7 @@ TEST(Rules, EveryProtocolHasItsMatch) {
 -A LIMPET-ICMP -m mark --mark 0x1000/0x1000 -j RETURN
 -A LIMPET-ICMP -p icmp -m icmp --icmp-type 3 -j NFQUEUE --queue-num 0 --queue-bypass
 -A LIMPET-ICMP -p icmp -m icmp --icmp-type 4 -j NFQUEUE --queue-num 0 --queue-bypass
+-A LIMPET-ICMP -p icmp -m icmp --icmp-type 5 -j NFQUEUE --queue-num 0 --queue-bypass
 -A LIMPET-ICMP -p icmp -m icmp --icmp-type 11 -j NFQUEUE --queue-num 0 --queue-bypass
 -A LIMPET-ICMP -p icmp -m icmp --icmp-type 12 -j NFQUEUE --queue-num 0 --queue-bypass
 -I PREROUTING 1 -j LIMPET-PREROUTING
@@ -369,6 +370,7 @@ TEST(Rules, LaterFragmentsComeByTheirAddresses) {
   EXPECT_EQ(lines(Table::mangle, Family::v6, true), R"(:LIMPET-FRAGMENTS - [0:0]
 -A LIMPET-POSTROUTING -m frag -j LIMPET-FRAGMENTS
 -A LIMPET-FRAGMENTS -m frag --fragfirst -j RETURN
+-A LIMPET-INPUT -m frag -j LIMPET-FRAGMENTS
 -A LIMPET-FRAGMENTS -m set --match-set limpet6-hosts src -j NFQUEUE --queue-num 0 --queue-bypass
 )");
 }
