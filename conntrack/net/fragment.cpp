@@ -35,13 +35,12 @@ ParseError parse_fragment(std::span<std::byte> bytes, Fragment& fragment) noexce
   PacketView& view = fragment.view;
   FragmentField field;
   if (const ParseError error = read_ip(bytes, Extent::whole, view, &field); error != ParseError::none) return error;
-  if (!field.present()) return ParseError::unsupported_protocol;
-
   fragment.first = field.offset == 0;
   fragment.last = !field.more;
   // RFC 8200 section 4.5 names an IPv6 datagram without its protocol, which later fragments may state differently.
   fragment.datagram = {view.tuple.source.address, view.tuple.destination.address,
                        view.family() == Family::v4 ? view.tuple.protocol : Protocol{}, field.identification};
+  if (!field.present()) return ParseError::unsupported_protocol;
   if (fragment.first) {
     if (view.tuple.protocol == Protocol::sctp) return ParseError::fragment;
     return read_transport(view, Extent::headers);

@@ -37,8 +37,9 @@ struct Fragment {
   PacketView view;  // a later fragment's tuple has ports 0, and its l4_offset is where its data begins
 };
 
-/// Fills `fragment` on ParseError::none; otherwise leaves it unspecified. ParseError::fragment: one that cannot be
-/// translated. A packet that is no fragment (an atomic one is none) is unsupported_protocol.
+/// Fills `fragment` on ParseError::none. ParseError::fragment: one that cannot be translated; unsupported_protocol: of a
+/// transport without ports, or no fragment at all (an atomic one is none): then all but the ports is filled as well. Otherwise
+/// it is unspecified.
 ParseError parse_fragment(std::span<std::byte> bytes, Fragment& fragment) noexcept;
 
 /// Rewrite the addresses of a later fragment, and the IPv4 header checksum.

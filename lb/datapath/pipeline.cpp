@@ -149,8 +149,15 @@ bool Pipeline::outlived(const Flow& flow, KeyRole role, const Crossing& crossing
   const bool from_client =
       role == KeyRole::outer && rewrites_destination(crossing.packet.hook) && crossing.view.tuple.source == flow.client;
   if (!from_client) return false;
-  if (net::is_connection_oriented(flow.protocol)) return flow.over() && net::opens_connection(crossing.view);
+  if (net::is_connection_oriented(flow.protocol)) {
+    return net::opens_connection(crossing.view) && (flow.over() || lost_egress(flow, crossing));
+  }
   return !flow.direct && !decider_.still_valid(flow.endpoint_id);
+}
+
+/// The address has left the node, and replies to it with it (as MASQUERADE forgets its connections then).
+bool Pipeline::lost_egress(const Flow& flow, const Crossing& crossing) noexcept {
+  return flow.egress.port != 0 && !crossing.node.is_local(flow.egress.address);
 }
 
 Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
@@ -164,7 +171,9 @@ Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
   } else if (flow.role() == KeyRole::middle) {
     // The mark tells the directions of a connection apart whose two ends are one and the same.
     const bool marked = (crossing.packet.mark & options_.mark_mask) != 0;
-    if (flow->masquerade && source == flow->client_near && (marked || source != flow->endpoint)) {
+    // A process of the node gets it as it is: there is no way out on which to masquerade it.
+    const bool leaves = flow->masquerade && crossing.packet.hook == Hook::postrouting;
+    if (leaves && source == flow->client_near && (marked || source != flow->endpoint)) {
       return masquerade(std::move(flow), crossing);
     }
     if (source == flow->endpoint) return reply(std::move(flow), crossing);
@@ -181,6 +190,8 @@ Verdict Pipeline::pass_direct(Flow& flow, Crossing& crossing) {
 }
 
 Verdict Pipeline::request(Flow& flow, Crossing& crossing) {
+  if (const auto why = obstacle(crossing)) [[unlikely]]
+    return crossing.drop(*why);  // it moves no state
   track(flow, Direction::original, crossing);
   if (!flow.confirmed) confirm(flow, crossing);
   const bool again = flow.masquerade || is_udp_super_packet(crossing.packet, crossing.view);  // for its checksum
@@ -189,6 +200,8 @@ Verdict Pipeline::request(Flow& flow, Crossing& crossing) {
 
 Verdict Pipeline::reply(LockedFlow flow, Crossing& crossing) {
   if (const std::optional<Verdict> verdict = leave_to_direct(flow, crossing)) return *verdict;
+  if (const auto why = obstacle(crossing)) [[unlikely]]
+    return crossing.drop(*why);
   const bool waiting = flow->opening();
   track(*flow, Direction::reply, crossing);
   if (waiting && flow->over()) crossing.worker.load.on(FlowEvent::refused, flow->endpoint_id);
@@ -209,15 +222,20 @@ std::optional<Verdict> Pipeline::leave_to_direct(LockedFlow& flow, Crossing& cro
   return crossing.accept(Counter::foreign_syn_ack);
 }
 
+std::optional<Counter> Pipeline::obstacle(const Crossing& crossing) noexcept {
+  const net::ChecksumMode mode = checksum_mode(crossing.packet, crossing.view);
+  if (crossing.packet.truncated) return Counter::dropped_truncated;
+  if (crossing.is_fragment && mode != net::ChecksumMode::incremental) return Counter::dropped_fragment;
+  if (lacks_checksum(crossing.view, mode)) return Counter::dropped_zero_checksum;
+  return std::nullopt;
+}
+
 Verdict Pipeline::rewrite(Crossing& crossing, const net::AddressPort& source, const net::AddressPort& destination,
                           bool mark) const noexcept {
   const Packet& packet = crossing.packet;
-  const net::ChecksumMode mode = checksum_mode(packet, crossing.view);
-  if (packet.truncated) return crossing.drop(Counter::dropped_truncated);
-  if (crossing.is_fragment && mode != net::ChecksumMode::incremental) return crossing.drop(Counter::dropped_fragment);
-  if (lacks_checksum(crossing.view, mode)) return crossing.drop(Counter::dropped_zero_checksum);
-
-  net::rewrite(crossing.view, {source, destination}, mode);
+  if (const auto why = obstacle(crossing)) [[unlikely]]
+    return crossing.drop(*why);
+  net::rewrite(crossing.view, {source, destination}, checksum_mode(packet, crossing.view));
   crossing.count_rewritten();
   Verdict verdict{.rewritten = true};
   put_mark(verdict, packet, mark);

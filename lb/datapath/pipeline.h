@@ -10,8 +10,8 @@
 //
 // Every rewrite is idempotent: the kernel can queue a packet twice. Nothing half-translated leaves: what must be
 // translated and cannot be is dropped and counted by reason. (A flow that is evicted while its packet is between the hooks
-// makes that packet a miss at the second.) A TCP SYN on a closed or TIME_WAIT flow, and a UDP packet
-// whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
+// makes that packet a miss at the second.) A TCP SYN on a closed or TIME_WAIT flow, or on one whose egress address has left
+// the node, and a UDP packet whose endpoint no longer serves, begin a new connection. A tuple clash (one client port towards one endpoint by two
 // ways) is resolved as nf_nat does it: another source port, put in place together with the destination, taken back
 // together with the source. A flow whose time is up is none, though no sweep may have met it yet: its pairs and its port
 // are free (nf_conntrack_tuple_taken). One that is over keeps them while there are others (nf_nat_used_tuple_harder).
@@ -23,6 +23,8 @@
 //             dst := endpoint, quoted endpoint → client              src := VIP, quoted client → VIP
 //     inner   to the node, about egress → endpoint           middle  about endpoint → client, masqueraded
 //             dst := client, quoted src client                       src := egress, quoted dst egress:port
+//
+// A redirect (IPv4) that quotes a packet of a flow is dropped: who followed it would talk past the translation.
 //
 // The mark bit brings a packet to the queue at POSTROUTING: to be masqueraded, or, a UDP super-packet, to have its checksum
 // made ready for segmentation. The node's own answers (Verdict::reply) carry it past connection tracking, and lose it there.
@@ -142,6 +144,7 @@ class Pipeline {
                                               Hook hook) const noexcept;
   Verdict fragment(Crossing& crossing);
   Verdict first_fragment(const net::Fragment& fragment, Crossing& crossing);
+  Verdict foreign_fragment(const net::Fragment& fragment, Crossing& crossing);
   void remember(const net::DatagramId& datagram, const flow::FragmentFate& fate, Crossing& crossing);
   Verdict later_fragment(net::Fragment& fragment, Crossing& crossing);
   /// Left alone. Of the node's own answers the mark bit is taken.
@@ -149,6 +152,9 @@ class Pipeline {
 
   // A hit.
   bool outlived(const flow::Flow& flow, flow::KeyRole role, const Crossing& crossing) const noexcept;
+  static bool lost_egress(const flow::Flow& flow, const Crossing& crossing) noexcept;
+  /// Why this packet cannot be rewritten, if so.
+  static std::optional<Counter> obstacle(const Crossing& crossing) noexcept;
   Verdict translate(flow::LockedFlow flow, Crossing& crossing);
   Verdict pass_direct(flow::Flow& flow, Crossing& crossing);
   Verdict request(flow::Flow& flow, Crossing& crossing);
@@ -166,7 +172,7 @@ class Pipeline {
   Decision ask(const Crossing& crossing, bool known_clients_only);
   Decision decide(const Crossing& crossing, bool known_clients_only);
   Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
-  Verdict refuse_truncated(Crossing& crossing);
+  Verdict refuse_unfit(Counter why, Crossing& crossing);
   Verdict begin_direct(flow::Flow& flow, Crossing& crossing);
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 

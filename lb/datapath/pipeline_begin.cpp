@@ -34,7 +34,8 @@ Counter counter_of(AffinityOutcome outcome) noexcept {
 }  // namespace
 
 std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
-  if (crossing.packet.truncated) return refuse_truncated(crossing);
+  if (const auto why = obstacle(crossing)) [[unlikely]]
+    return refuse_unfit(*why, crossing);
   LockedFlow flow;
   switch (flows_.create(crossing.view.tuple, flow)) {
     case flow::FlowTable::Create::created:
@@ -130,10 +131,10 @@ Verdict Pipeline::refuse(const Decision& decision, const Crossing& crossing) con
 }
 
 /// Nothing begins with a packet that could not be translated.
-Verdict Pipeline::refuse_truncated(Crossing& crossing) {
+Verdict Pipeline::refuse_unfit(Counter why, Crossing& crossing) {
   const Decision decision = decide(crossing, true);  // without consequences
   const bool of_a_service = decision.action == Action::dnat || decision.reason == Reason::midstream;
-  return of_a_service ? crossing.drop(Counter::dropped_truncated) : refuse(decision, crossing);
+  return of_a_service ? crossing.drop(why) : refuse(decision, crossing);
 }
 
 /// A connection made to an endpoint itself. Its record keeps the pair, so that no service's flow takes it.

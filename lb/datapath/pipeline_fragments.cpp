@@ -14,11 +14,26 @@ std::uint8_t stage(Hook hook) noexcept {
 
 Verdict Pipeline::fragment(Crossing& crossing) {
   net::Fragment fragment;
-  if (net::parse_fragment(crossing.packet.bytes, fragment) != net::ParseError::none) {
-    return rewrites_destination(crossing.packet.hook) ? crossing.drop(Counter::dropped_fragment)
-                                                      : crossing.accept(Counter::accepted_miss);
+  switch (net::parse_fragment(crossing.packet.bytes, fragment)) {
+    case net::ParseError::none:
+      return fragment.first ? first_fragment(fragment, crossing) : later_fragment(fragment, crossing);
+    case net::ParseError::fragment:
+    case net::ParseError::unsupported_protocol:
+      return foreign_fragment(fragment, crossing);
+    default:
+      return rewrites_destination(crossing.packet.hook) ? crossing.drop(Counter::dropped_fragment)
+                                                        : crossing.accept(Counter::accepted_miss);
   }
-  return fragment.first ? first_fragment(fragment, crossing) : later_fragment(fragment, crossing);
+}
+
+/// Of a datagram that is never translated in pieces. What is for a service must not go on; but to the node come other
+/// datagrams, too, whose first pieces are not queued, and an ICMP error in pieces is nobody's that can be told.
+Verdict Pipeline::foreign_fragment(const net::Fragment& fragment, Crossing& crossing) {
+  const net::Tuple& tuple = fragment.view.tuple;
+  const bool icmp = tuple.protocol == net::icmp_protocol(fragment.view.family());
+  const bool others = icmp || (!fragment.first && crossing.node.is_local(tuple.destination.address));
+  const bool to_service = rewrites_destination(crossing.packet.hook) && !others;
+  return to_service ? crossing.drop(Counter::dropped_fragment) : crossing.accept(Counter::accepted_miss);
 }
 
 Verdict Pipeline::first_fragment(const net::Fragment& fragment, Crossing& crossing) {

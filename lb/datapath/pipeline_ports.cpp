@@ -21,10 +21,8 @@ flow::PoolKey pool_of(const Flow& flow, const net::Address& egress) noexcept {
 }  // namespace
 
 Verdict Pipeline::masquerade(LockedFlow flow, Crossing& crossing) {
-  if (flow->egress.port != 0 && !crossing.node.is_local(flow->egress.address)) {
-    // The address has left the node, and replies to it with it. Without a connection, the client's next packet
-    // begins a new flow.
-    if (!net::is_connection_oriented(flow->protocol)) end(std::move(flow), crossing);
+  if (lost_egress(*flow, crossing)) {
+    end(std::move(flow), crossing);  // the client's next packet finds none
     return crossing.drop(Counter::dropped_no_egress);
   }
   if (flow->egress.port == 0) {

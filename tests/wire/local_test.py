@@ -14,6 +14,7 @@ import conversations  # of tests/support, which lab has put on the path
 import packets
 
 PROCESS, PODS = 100, 101  # VIPs: the endpoint is a process of the node; it is pod-a
+TIME, TIME_PORT = 102, 123  # a process of the node behind a VIP, a pod behind the next: servers that ask each other
 SERVER, NODE_PORT, LOCAL_ONLY = 8100, 30200, 8101
 ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
 
@@ -27,6 +28,11 @@ def build(network):
                             nodePort=NODE_PORT),
             network.service(f"test/pod-{name}:p", plan.virtual(PODS), [(plan.pods["pod-a"], SERVER)], protocol=protocol,
                             nodePort=NODE_PORT + 1)]
+    network.services += [
+        network.service("test/time:p", plan.virtual(TIME), [(plan.node, TIME_PORT)], port=TIME_PORT, protocol="UDP",
+                        masquerade="always"),
+        network.service("test/pod-time:p", plan.virtual(TIME + 1), [(plan.pods["pod-b"], TIME_PORT)], port=TIME_PORT,
+                        protocol="UDP")]
     network.local_clients()
 
 
@@ -47,9 +53,24 @@ class Processes:
                         # Not masqueraded: there is no way out of the node on which it could be.
                         self.assertEqual(seen[0], address)
 
+    def test_a_server_asks_a_process_from_its_own_port(self):
+        """Masquerading is for what leaves the node; what comes from an endpoint's port meets the rules at INPUT, too."""
+        with self.net.node.socket(self.net.socket_family, socket.SOCK_DGRAM) as process, \
+                self.net.pods["pod-b"].socket(self.net.socket_family, socket.SOCK_DGRAM) as server:
+            process.bind((self.plan.node, TIME_PORT))
+            server.bind((self.plan.pods["pod-b"], TIME_PORT))
+            process.settimeout(5)
+            server.settimeout(5)
+            server.connect((self.plan.virtual(TIME), TIME_PORT))
+            server.send(b"what time is it?")
+            question, asker = process.recvfrom(100)
+            self.assertEqual((question, asker[:2]), (b"what time is it?", (self.plan.pods["pod-b"], TIME_PORT)))
+            process.sendto(b"late", asker)
+            self.assertEqual(server.recv(100), b"late")
+
     def test_a_process_sends_super_packets(self):
         """UDP_SEGMENT, as QUIC servers do: one packet at the hooks, five datagrams at the client, their checksums right."""
-        for name, host, _ in self.clients()[:2]:
+        for name, host, _ in self.super_packet_clients():
             with self.subTest(name):
                 conversations.udp(host, (self.plan.virtual(PROCESS), 80), self.net.node, (self.plan.node, SERVER),
                                   segment=1000)
@@ -91,6 +112,8 @@ class Localhost:
 
 
 class KernelLocal(Processes, lab.WithKernelNat):
+    def super_packet_clients(self):
+        return self.clients()
     pass
 
 
@@ -110,6 +133,9 @@ class KernelLocalhost(Localhost, lab.WithKernelNat):
 
 
 class LimpetLocal(Processes, lab.WithLimpet):
+    def super_packet_clients(self):
+        """A limit (README): the node's own processes do not get an endpoint's super-packets."""
+        return [client for client in self.clients() if client[0] != "the node"]
     pass
 
 

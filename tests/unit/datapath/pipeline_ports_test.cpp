@@ -176,8 +176,7 @@ TEST_P(Ports, WhenTheEgressAddressIsLostTheFlowIsNotKeptAlive) {
               {"POSTROUTING client > endpoint S mark=0x1000", "egress > endpoint"}});
   moved.lose_addresses();
   moved.play({{"POSTROUTING client > endpoint S mark=0x1000", "x dropped_no_egress"}});
-  const bool udp = GetParam().protocol == net::Protocol::udp;
-  moved.play({{"PREROUTING client > vip S", udp ? "client > endpoint" : "client > endpoint mark=0x1000"}});
+  moved.play({{"PREROUTING client > vip S", "client > endpoint"}});
 }
 
 // ---- TIME_WAIT ports are given away, the oldest first
