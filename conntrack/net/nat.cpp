@@ -20,6 +20,10 @@ void update_sctp_checksum(PacketView& packet, std::uint32_t ports_before) noexce
   const std::uint32_t difference = ports_before ^ load_native<std::uint32_t>(l4);
   if (difference == 0) return;
   std::byte* const field = &packet.bytes[l4_checksum_offset(packet)];
+  if (load_native<std::uint32_t>(field) == 0)
+      [[unlikely]] {  // none was computed (RFC 9653); a computed one serves anybody
+    return store_native(field, full_sctp_checksum(packet.bytes.subspan(packet.l4_offset)));
+  }
   const std::size_t following = packet.bytes.size() - packet.l4_offset - sizeof difference;
   store_native(field, load_native<std::uint32_t>(field) ^ little_endian(crc32c_change(difference, following)));
 }
