@@ -4,6 +4,7 @@
 // reader hands it out only without errors.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ enum class OnStop { keep, remove };
 enum class Defragment { automatic, never };  // by the kernel, where conntrack does not do it anyway
 enum class IcmpEcho { ignore, reply };       // echo requests to a clusterIP
 
+inline constexpr std::array<PortRange, 2> kMasqueradePorts{{{1024, 29999}, {61000, 65535}}};
+
 struct Config {
   NodeConfig node;
   struct {
@@ -64,7 +67,7 @@ struct Config {
   RuleBackend backend = RuleBackend::automatic;
   bool divert_direct = false;
   Defragment defragment = Defragment::automatic;
-  std::vector<PortRange> masquerade_ports{{1024, 29999}, {61000, 65535}};
+  std::vector<PortRange> masquerade_ports;  // empty: kMasqueradePorts, less the node's ip_local_port_range
   Midstream midstream = Midstream::affinity;
   RejectWith reject_with = RejectWith::icmp;
   IcmpEcho icmp_echo = IcmpEcho::ignore;

@@ -10,7 +10,8 @@ namespace limpet::service {
 
 datapath::PipelineOptions pipeline_options(const Config& config) noexcept;
 
-/// The ports of masqueradePorts, but nodePorts. `ephemeral`: the node's ip_local_port_range.
+/// The ports of masqueradePorts, but nodePorts. `ephemeral`: the node's ip_local_port_range, of which the default has none,
+/// unless nothing is left of it then.
 flow::PortPool make_port_pool(const Config& config, flow::PortInterval ephemeral = flow::PortPoolOptions{}.ephemeral);
 
 }  // namespace limpet::service

@@ -47,5 +47,18 @@ TEST(PipelineSettings, assign_masquerade_ports_but_no_node_port) {
   EXPECT_TRUE(ports.may_keep(5010));
 }
 
+TEST(PipelineSettings, keep_the_default_ports_clear_of_the_nodes_own) {
+  const auto expect = [](flow::PortInterval ephemeral, std::vector<std::uint16_t> assigned,
+                         std::vector<std::uint16_t> others) {
+    const flow::PortPool ports = make_port_pool({}, ephemeral);
+    for (const std::uint16_t port : assigned) EXPECT_TRUE(ports.may_assign(port)) << port;
+    for (const std::uint16_t port : others) EXPECT_FALSE(ports.may_assign(port)) << port;
+  };
+  expect({32768, 60999}, {1024, 29999, 61000, 65535}, {1023, 30000, 60999});
+  expect({15000, 65000}, {1024, 14999, 65001, 65535}, {15000, 29999, 61000, 65000});
+  expect({2000, 2999}, {1024, 1999, 3000, 29999, 61000, 65535}, {2000, 2999});
+  expect({1024, 65535}, {1024, 29999, 61000, 65535}, {30000});  // else none could be masqueraded
+}
+
 }  // namespace
 }  // namespace limpet::service
