@@ -181,8 +181,11 @@ class Limpet:
         return self
 
     def counter(self, name):
-        """One counter now: the sum of those whose last name this is, 0 if there is none."""
-        return sum(value for path, value in self.counters().items() if path.rsplit(".", 1)[-1] == name)
+        """One counter now: the sum of those whose last name this is. KeyError if there is none."""
+        values = [value for path, value in self.counters().items() if path.rsplit(".", 1)[-1] == name]
+        if not values:
+            raise KeyError(name)
+        return sum(values)
 
     def counters(self):
         """All counters now, as {"group.name": number}."""

@@ -221,12 +221,12 @@ class LimpetEchoes(lab.WithLimpet):
             self.assertEqual(got[4:], ECHO_IDENT.to_bytes(2, "big") + b"\0\5ping")
 
     def test_only_the_services_own_addresses_answer(self):
-        before = self.limpet.counter("echo_requests")
+        before = self.limpet.counter("dropped_echo_request")
         silent = self.plan.virtual(199)
         self.net.ghost.clear()
         self.net.ghost.send(packets.echo_request(self.plan.ghost, silent, ECHO_IDENT, 1, b"echo"))
         self.assertIsNone(self.net.ghost.receive(packets.is_echo_reply, seconds=0.3))
-        self.assertEqual(self.limpet.counter("echo_requests"), before)
+        self.assertEqual(self.limpet.counter("dropped_echo_request"), before)
 
 
 if __name__ == "__main__":
