@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lb/divert/command.h"
+#include "lb/divert/nft_command.h"
 
 namespace limpet::divert {
 
@@ -23,19 +24,10 @@ constexpr const char* kGuardTable = "ip limpet-localnet";
 constexpr auto kDrainLimit = std::chrono::milliseconds(250);
 constexpr auto kDrainPause = std::chrono::milliseconds(5);
 
-Status carry_out(const std::string& transaction) {
-  const auto outcome = run({"nft", "-f", "-"}, transaction);
-  if (!outcome) return outcome.error();
-  return outcome->ok() ? store::ok() : failure("nft", *outcome);
-}
-
 /// Would the kernel take such a rule?
 Status check(Family family, const std::string& rule) {
   const std::string table = std::string(family == Family::v4 ? "ip" : "ip6") + " limpet-probe";
-  const auto outcome =
-      run({"nft", "-c", "-f", "-"}, "table " + table + " {\n\tchain probe {\n\t\t" + rule + "\n\t}\n}\n");
-  if (!outcome) return outcome.error();
-  return outcome->ok() ? store::ok() : failure("nft", *outcome);
+  return nft("table " + table + " {\n\tchain probe {\n\t\t" + rule + "\n\t}\n}\n", NftMode::check);
 }
 
 /// The table's chains and rules without its sets' elements; "" if there is no such table, no nf_tables, or no nft.
@@ -79,14 +71,20 @@ bool NftRuleset::is_installed() {
   return outcome && outcome->ok();
 }
 
+Status NftRuleset::check_queue(Family family) {
+  // Without `queue` first: what fails then is not for want of it.
+  if (const Status plain = check(family, "accept"); !plain) return plain;
+  const Status queue = check(family, "queue num 0 bypass");
+  if (queue) return store::ok();
+  return Error{queue.error().kind, "nft: this kernel's nf_tables has no queue expression (CONFIG_NFT_QUEUE)"};
+}
+
 Status NftRuleset::prepare(Family family) {
   auto& able = able_[index(family)];
   if (able) return store::ok();
-  if (const Status plain = check(family, "accept"); !plain) return plain;
-  if (const Status queue = check(family, "queue num 0 bypass"); !queue) {
-    return Error{queue.error().kind,
-                 "nft: this kernel's nf_tables has no queue expression (CONFIG_NFT_QUEUE); where it has NFQUEUE for "
-                 "iptables, divert.backend: iptables works"};
+  if (Status queue = check_queue(family); !queue) {
+    if (options_.backend != Backend::nft) return queue;
+    return Error{queue.error().kind, queue.error().message + "; use divert.backend: auto or iptables"};
   }
   able = {.tproxy = static_cast<bool>(check(family, nft_defragmenting_rule(family))),
           .notrack = static_cast<bool>(check(family, "notrack"))};
@@ -94,13 +92,13 @@ Status NftRuleset::prepare(Family family) {
 }
 
 Status NftRuleset::install(Family family, const DiversionPlan& part) {
-  return carry_out(render_nft_install(family, part, options_, *able_[index(family)]));
+  return nft(render_nft_install(family, part, options_, *able_[index(family)]));
 }
 
 Status NftRuleset::update(Family family, const DiversionPlan& from, const DiversionPlan& to) {
   const NftAbilities able = *able_[index(family)];
   const auto chains = [&](const DiversionPlan& plan) { return render_nft_chains(family, plan, options_, able); };
-  if (chains(from) == chains(to) && carry_out(render_nft_changes(family, from, to))) return store::ok();
+  if (chains(from) == chains(to) && nft(render_nft_changes(family, from, to))) return store::ok();
   return install(family, to);
 }
 
@@ -109,12 +107,12 @@ Status NftRuleset::remove(Family family, Stage stage) {
   const auto present = list(table);
   if (!present) return present.error();
   if (present->empty()) return store::ok();
-  if (const Status flushed = carry_out(flushes(table, *present, stage)); !flushed || stage == Stage::requests) {
+  if (const Status flushed = nft(flushes(table, *present, stage)); !flushed || stage == Stage::requests) {
     return flushed;
   }
   const auto deadline = std::chrono::steady_clock::now() + kDrainLimit;
   while (holds_packets() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPause);
-  return carry_out("delete table " + table + "\n");
+  return nft("delete table " + table + "\n");
 }
 
 Result<bool> NftRuleset::diverts(Family family) const {
@@ -130,11 +128,11 @@ Result<bool> NftRuleset::guards() const {
 }
 
 Status NftRuleset::guard() {
-  return carry_out(render_nft_guard());
+  return nft(render_nft_guard());
 }
 
 Status NftRuleset::unguard() {
-  return carry_out(std::string("delete table ") + kGuardTable + "\n");
+  return nft(std::string("delete table ") + kGuardTable + "\n");
 }
 
 std::optional<bool> NftRuleset::uses_sets(Family family) const noexcept {

@@ -21,6 +21,8 @@ class NftRuleset final : public Ruleset {
  public:
   explicit NftRuleset(const Options& options) : options_(options) {}
   static bool is_installed();
+  /// Ok if the kernel's nf_tables queues packets of that family.
+  static store::Status check_queue(net::Family family);
 
   const std::string& name() const noexcept override { return name_; }
   bool is_wanted(Backend backend) const noexcept override {
