@@ -9,6 +9,7 @@ import lab
 import packets
 
 MASKED, PLAIN, MANY = 40, 41, 42  # VIPs: one endpoint with masquerade, without, and three endpoints
+CROSSING = range(43, 59)          # VIPs with the endpoint of PLAIN
 SERVER = 8081
 SYN, ACK, RST, FIN, PSH = "S", "A", "R", "F", "P"
 BURST = 60
@@ -23,6 +24,8 @@ def build(network):
         network.service("test/plain:p", plan.virtual(PLAIN), one, masquerade="never"),
         network.service("test/many:p", plan.virtual(MANY), three, masquerade="never"),
     ]
+    network.services += [network.service(f"test/crossing-{number}:p", plan.virtual(number), one, masquerade="never")
+                         for number in CROSSING]
     network.ghost_client = packets.Ghost(network.client, network.node, plan.ghost)
     network.ghost_pods = {name: packets.Ghost(pod, network.node, plan.ghost_pods[name])
                           for name, pod in network.pods.items()}
@@ -109,7 +112,7 @@ class Common(Segments):
 
     def test_retransmissions_cross_answers(self):
         """Both directions at once, again and again, through whichever queues they take: one connection all the while."""
-        for vip in (self.masked, self.plain):
+        for vip in (self.masked, self.plain, *map(self.plan.virtual, CROSSING)):
             with self.subTest(vip):
                 syn, pod = self.handshake(vip)
                 data = self.request(vip, PSH + ACK, 1001, 5001, b"request")
@@ -178,6 +181,17 @@ class KernelTcp(Common, Midstream, lab.WithKernelNat):
 
 
 class LimpetTcp(Common, Midstream, lab.WithLimpet):
+    def test_retransmissions_cross_answers(self):
+        """The answers of CROSSING share one pair of addresses, and so one queue; by chance, 2^-16, all requests meet it, too."""
+        before = self.packets_by_queue()
+        super().test_retransmissions_cross_answers()
+        for now, then in zip(self.packets_by_queue(), before):
+            self.assertGreater(now, then, "each queue has seen packets")
+
+    def packets_by_queue(self):
+        counters = self.limpet.counters()
+        return [counters[f"queues.{number}.packets"] for number in range(2)]
+
     def test_the_middle_is_dropped_where_no_affinity_leads(self):
         before = self.limpet.counter("dropped_midstream")
         for vip in (self.masked, self.plain, self.many):
