@@ -37,7 +37,7 @@ enum class Counter : std::uint8_t {
   dropped_bad_version,
   dropped_bad_header_length,
   dropped_extension_chain,
-  dropped_fragment,
+  dropped_fragment,       // of SCTP, with a header cut in two, or after a first that was dropped or is not known
   dropped_unsupported,    // a transport protocol that cannot be translated
   dropped_truncated,      // to be translated, but not here as a whole
   dropped_zero_checksum,  // UDP over IPv6 without a checksum, to be translated
