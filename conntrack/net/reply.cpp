@@ -35,9 +35,9 @@ bool may_be_answered(const Tuple& request) noexcept {
   return is_single(request.source.address) && is_single(request.destination.address);
 }
 
-/// Writes an IP header without options for `payload` bytes of `protocol`. The packet is `out`.
+/// Writes an IP header without options for the packet `out`. `flags`: of IPv4.
 void put_header(std::span<std::byte> out, const Address& source, const Address& destination, Protocol protocol,
-                std::uint8_t tos) noexcept {
+                std::uint8_t tos, std::uint16_t flags) noexcept {
   const Family family = source.family();
   std::byte* const ip = out.data();
   if (family == Family::v4) {
@@ -45,7 +45,7 @@ void put_header(std::span<std::byte> out, const Address& source, const Address& 
     ip[0] = std::byte{0x45};
     ip[1] = std::byte{tos};
     store_be16(ip + 2, static_cast<std::uint16_t>(out.size()));
-    store_be16(ip + 6, kDontFragment);
+    store_be16(ip + 6, flags);
     ip[8] = std::byte{kHopLimit};
     ip[9] = static_cast<std::byte>(protocol);
   } else {
@@ -65,6 +65,27 @@ constexpr std::size_t header_size(Family family) noexcept {
   return family == Family::v4 ? kIpv4Header : kIpv6Header;
 }
 
+/// Is the field as computed? One's complement has two zeros.
+bool is_right(const std::byte* field, std::uint16_t computed) noexcept {
+  return load_native<std::uint16_t>(field) % 0xffff == computed % 0xffff;
+}
+
+bool has_right_icmp_checksum(std::span<const std::byte> packet, std::size_t icmp_offset) noexcept {
+  if (packet.size() - icmp_offset < kIcmpHeader) return false;
+  return is_right(&packet[icmp_offset + 2], icmp_checksum(packet, icmp_offset));
+}
+
+/// Is the transport checksum of this packet, which is no fragment, right, if it has one that is verified?
+bool has_right_checksum(PacketView packet) noexcept {
+  const Protocol protocol = packet.tuple.protocol;
+  if (protocol == icmp_protocol(packet.family())) return has_right_icmp_checksum(packet.bytes, packet.l4_offset);
+  if (protocol != Protocol::tcp && protocol != Protocol::udp) return true;
+  if (read_transport(packet, Extent::whole) != ParseError::none) return false;
+  const std::byte* const field = &packet.bytes[l4_checksum_offset(packet)];
+  const bool has_none = protocol == Protocol::udp && load_native<std::uint16_t>(field) == 0;
+  return has_none || is_right(field, full_l4_checksum(packet));
+}
+
 /// Is this an ICMP message about which no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e)?
 bool is_unanswerable_icmp(const PacketView& request) noexcept {
   if (request.tuple.protocol != icmp_protocol(request.family())) return false;
@@ -74,11 +95,13 @@ bool is_unanswerable_icmp(const PacketView& request) noexcept {
   return type == 3 || type == 4 || type == 5 || type == 11 || type == 12 || type > 18;  // errors; redirect; unknown
 }
 
-std::span<const std::byte> port_unreachable(std::span<std::byte> request, std::span<std::byte> out) noexcept {
+std::span<const std::byte> port_unreachable(std::span<std::byte> request, std::span<std::byte> out,
+                                            RequestChecksum checksum) noexcept {
   PacketView view;
   FragmentField fragment;
   if (read_ip(request, Extent::headers, view, &fragment) != ParseError::none) return {};
   if (fragment.offset != 0 || !may_be_answered(view.tuple) || is_unanswerable_icmp(view)) return {};
+  if (checksum == RequestChecksum::verify && !fragment.present() && !has_right_checksum(view)) return {};
 
   const Family family = view.family();
   const bool is_v4 = family == Family::v4;
@@ -87,7 +110,7 @@ std::span<const std::byte> port_unreachable(std::span<std::byte> request, std::s
   const std::size_t quoted = std::min(view.bytes.size(), room);
   const std::span<std::byte> reply = out.first(header + kIcmpHeader + quoted);
   put_header(reply, view.tuple.destination.address, view.tuple.source.address, icmp_protocol(family),
-             is_v4 ? kInternetControl : std::uint8_t{0});
+             is_v4 ? kInternetControl : std::uint8_t{0}, kDontFragment);
   std::byte* const icmp = reply.data() + header;
   std::memset(icmp, 0, kIcmpHeader);
   icmp[0] = std::byte{is_v4 ? std::uint8_t{3} : std::uint8_t{1}};
@@ -97,14 +120,16 @@ std::span<const std::byte> port_unreachable(std::span<std::byte> request, std::s
   return reply;
 }
 
-std::span<const std::byte> tcp_reset(std::span<std::byte> request, std::span<std::byte> out) noexcept {
+std::span<const std::byte> tcp_reset(std::span<std::byte> request, std::span<std::byte> out,
+                                     RequestChecksum checksum) noexcept {
   PacketView view;
   if (parse(request, view, Extent::headers) != ParseError::none || !view.is_tcp()) return {};
   if (view.tcp_flags.rst() || !may_be_answered(view.tuple)) return {};
+  if (checksum == RequestChecksum::verify && !has_right_checksum(view)) return {};
 
   const std::size_t header = header_size(view.family());
   const std::span<std::byte> reply = out.first(header + kTcpHeader);
-  put_header(reply, view.tuple.destination.address, view.tuple.source.address, Protocol::tcp, 0);
+  put_header(reply, view.tuple.destination.address, view.tuple.source.address, Protocol::tcp, 0, kDontFragment);
   std::byte* const tcp = reply.data() + header;
   std::memset(tcp, 0, kTcpHeader);
   store_be16(tcp, view.tuple.destination.port);
@@ -125,14 +150,16 @@ std::span<const std::byte> tcp_reset(std::span<std::byte> request, std::span<std
 }
 
 /// The message stays where it is; a header without options or extensions takes the place of what is before it.
-std::span<const std::byte> echo_reply(std::span<std::byte> request) noexcept {
+std::span<const std::byte> echo_reply(std::span<std::byte> request, RequestChecksum state) noexcept {
   IcmpView view;
   if (parse_icmp(request, view) != ParseError::none || view.kind != IcmpKind::echo_request) return {};
   if (!is_single(view.source) || !is_single(view.destination)) return {};
+  if (state == RequestChecksum::verify && !has_right_icmp_checksum(view.bytes, view.icmp_offset)) return {};
 
   const Family family = view.source.family();
   const std::span<std::byte> reply = view.bytes.subspan(view.icmp_offset - header_size(family));
   std::byte* const icmp = view.bytes.data() + view.icmp_offset;
+  if (state == RequestChecksum::pending) store_native(icmp + 2, icmp_checksum(view.bytes, view.icmp_offset));
   ChecksumDelta delta;  // ICMPv6's pseudo-header sums up to the same with its addresses exchanged
   const auto before = load_native<std::uint16_t>(icmp);
   icmp[0] = std::byte{family == Family::v4 ? std::uint8_t{0} : std::uint8_t{129}};
@@ -142,23 +169,23 @@ std::span<const std::byte> echo_reply(std::span<std::byte> request) noexcept {
   store_native(icmp + 2, checksum == 0 ? std::uint16_t{0xffff} : checksum);
   const auto tos =
       static_cast<std::uint8_t>(family == Family::v4 ? load8(request.data() + 1) : load_be16(request.data()) >> 4);
-  put_header(reply, view.destination, view.source, icmp_protocol(family), tos);
+  put_header(reply, view.destination, view.source, icmp_protocol(family), tos, kDontFragment);
   return reply;
 }
 
 }  // namespace
 
-std::span<const std::byte> build_reply(ReplyKind kind, std::span<std::byte> request,
-                                       std::span<std::byte> out) noexcept {
+std::span<const std::byte> build_reply(ReplyKind kind, std::span<std::byte> request, std::span<std::byte> out,
+                                       RequestChecksum checksum) noexcept {
   switch (kind) {
     case ReplyKind::none:
       return {};
     case ReplyKind::port_unreachable:
-      return port_unreachable(request, out);
+      return port_unreachable(request, out, checksum);
     case ReplyKind::tcp_reset:
-      return tcp_reset(request, out);
+      return tcp_reset(request, out, checksum);
     case ReplyKind::echo_reply:
-      return echo_reply(request);
+      return echo_reply(request, checksum);
   }
   return {};
 }

@@ -11,10 +11,13 @@
 // is not known here) or unspecified address, an ICMP error or redirect, a RST, a later fragment. A RST answers no fragment
 // at all: how long the segment was is not known.
 //
+// Nor is a damaged request answered: its source may be what is damaged. As there (nf_reject_verify_csum, icmp_rcv), the
+// checksums of TCP, UDP (0: there is none) and ICMP are verified, those of SCTP and UDP-Lite are not; nor is a first
+// fragment's, which covers what is elsewhere. Where it cannot be judged the caller says so.
+//
 // Whole IP packets, checksums included: hop limit 64, no options or extension headers, IPv4 with don't-fragment, which
-// makes identification 0 right (RFC 6864); an ICMP error has TOS 0xc0 and an echo reply the request's. The request's own
-// transport checksum is not verified: it may not be complete yet. An echo reply's is adjusted (RFC 1624), so a wrong one
-// stays wrong. The request may have been cut short, but not that of an echo. Pure; no allocation.
+// makes identification 0 right (RFC 6864); an ICMP error has TOS 0xc0 and an echo reply the request's. The request may
+// have been cut short, but not that of an echo. Pure; no allocation.
 #pragma once
 
 #include <cstddef>
@@ -25,11 +28,18 @@ namespace limpet::net {
 
 enum class ReplyKind : std::uint8_t { none, port_unreachable, tcp_reset, echo_reply };
 
+/// Of a request.
+enum class RequestChecksum : std::uint8_t {
+  verify,
+  pending,  // not complete yet, or not all of what it covers is there
+};
+
 /// The longest answer to anything but an echo request.
 inline constexpr std::size_t kMaxReply = 1280;
 
 /// Build the answer to `request` (a whole packet, IP header first) in `out`, which is kMaxReply long; an echo reply is
 /// made in `request` itself. Returns the answer; empty where there must be none.
-std::span<const std::byte> build_reply(ReplyKind kind, std::span<std::byte> request, std::span<std::byte> out) noexcept;
+std::span<const std::byte> build_reply(ReplyKind kind, std::span<std::byte> request, std::span<std::byte> out,
+                                       RequestChecksum checksum = RequestChecksum::verify) noexcept;
 
 }  // namespace limpet::net

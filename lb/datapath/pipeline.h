@@ -68,6 +68,12 @@ struct Packet {
   bool checksum_pending = false;    // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
   bool segmented_later = false;     // NFQA_SKB_GSO: a super-packet, which the kernel will cut up on its way out
   bool truncated = false;           // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
+
+  /// What an answer to it must know.
+  net::RequestChecksum checksum() const noexcept {
+    return checksum_pending || segmented_later || truncated ? net::RequestChecksum::pending
+                                                            : net::RequestChecksum::verify;
+  }
 };
 
 struct Verdict {

@@ -45,7 +45,7 @@ void ReplySender::answer(net::ReplyKind kind, const datapath::Packet& request, f
     return;
   }
   std::array<std::byte, net::kMaxReply> room;
-  const std::span<const std::byte> answer = net::build_reply(kind, request.bytes, room);
+  const std::span<const std::byte> answer = net::build_reply(kind, request.bytes, room, request.checksum());
   if (answer.empty()) return;
   const std::uint32_t interface = request.in_interface != 0 ? request.in_interface : request.out_interface;
   (send(answer, interface) ? sent_ : failed_).fetch_add(1, std::memory_order_relaxed);

@@ -53,18 +53,18 @@ World::World(const service::Config& config)
 
 Departure World::cross(const Arrival& arrival, Bytes packet) {
   Departure departure{.verdict = {}, .bytes = std::move(packet), .mark = arrival.mark, .answer = {}};
-  departure.verdict = pipeline_.process({.bytes = departure.bytes,
-                                         .hook = arrival.hook,
-                                         .mark = arrival.mark,
-                                         .in_interface = arrival.in_interface,
-                                         .out_interface = arrival.out_interface,
-                                         .checksum_pending = arrival.checksum_pending,
-                                         .segmented_later = arrival.segmented_later,
-                                         .truncated = arrival.truncated},
-                                        node_, now_, worker_);
+  const datapath::Packet diverted{.bytes = departure.bytes,
+                                  .hook = arrival.hook,
+                                  .mark = arrival.mark,
+                                  .in_interface = arrival.in_interface,
+                                  .out_interface = arrival.out_interface,
+                                  .checksum_pending = arrival.checksum_pending,
+                                  .segmented_later = arrival.segmented_later,
+                                  .truncated = arrival.truncated};
+  departure.verdict = pipeline_.process(diverted, node_, now_, worker_);
   if (departure.verdict.set_mark) departure.mark = departure.verdict.mark;
   Bytes room(net::kMaxReply);
-  const auto answer = net::build_reply(departure.verdict.reply, departure.bytes, room);
+  const auto answer = net::build_reply(departure.verdict.reply, departure.bytes, room, diverted.checksum());
   departure.answer.assign(answer.begin(), answer.end());
   return departure;
 }

@@ -17,9 +17,9 @@ using test::to_hex;
 using enum ReplyKind;
 
 /// The answer; empty if there is none.
-Bytes reply(ReplyKind kind, Bytes request) {
+Bytes reply(ReplyKind kind, Bytes request, RequestChecksum checksum = RequestChecksum::verify) {
   std::array<std::byte, kMaxReply> out;
-  const std::span<const std::byte> made = build_reply(kind, request, out);
+  const std::span<const std::byte> made = build_reply(kind, request, out, checksum);
   return {made.begin(), made.end()};
 }
 
@@ -30,8 +30,8 @@ PacketBuilder v6() {
   return PacketBuilder().v6("fd00:1::2", "fd00:96::1");
 }
 
-// Requests and answers made by scapy 2.5, with what design and RFC ask for filled in by hand: hop limit 64, don't
-// fragment and identification 0, TOS c0 of the error; of the RST to a SYN with seq ffff fffe and three bytes, ack 2.
+// Requests and answers made by scapy 2.5, with what design, RFC and kernel ask for filled in by hand: hop limit 64,
+// identification 0, don't-fragment but for the echo, TOS c0 of the error; of the RST to a SYN with seq ffff fffe and three bytes, ack 2.
 TEST(Reply, PacketsFromScapy) {
   const char* const syn4 =
       "45 00 00 2f 00 07 40 00 3d 06 29 5f 0a 01 00 02 0a 60 00 01 10 92 00 50 ff ff ff fe 00 00 00 00 60 02 fa f0 85 "
@@ -113,8 +113,6 @@ TEST(PortUnreachable, QuotesAsMuchAsFits) {
 }
 
 TEST(Reply, RequestsThatAreAnswered) {
-  Bytes cut_short = v4().tcp(1, 2).flags("A").payload("0123456789").build();
-  cut_short.resize(45);
   struct Case {
     const char* name;
     ReplyKind kind;
@@ -127,8 +125,10 @@ TEST(Reply, RequestsThatAreAnswered) {
       {"a first fragment, IPv6", port_unreachable, v6().fragment(0, true).udp(1, 2).build()},
       {"an echo request", port_unreachable, v4().icmp(8, 0).build()},
       {"extension headers", port_unreachable, v6().extension(0, 8).udp(1, 2).build()},
-      {"cut short", port_unreachable, cut_short},
-      {"cut short", tcp_reset, cut_short},
+      {"no checksum", port_unreachable, v4().udp(1, 2).no_checksum().build()},
+      {"no checksum, IPv6", port_unreachable, v6().udp(1, 2).no_checksum().build()},
+      {"SCTP with a bad checksum", port_unreachable, v4().sctp(1, 2).chunk(1).bad_checksum().build()},
+      {"UDP-Lite with a bad checksum", port_unreachable, v4().udplite(1, 2).bad_checksum().build()},
       {"a loopback source", port_unreachable, PacketBuilder().v4("127.0.0.1", "127.0.0.1").udp(1, 2).build()},
       {"an echo request behind options", echo_reply, v4().ip_options(40).icmp(8, 0, 7).payload("ping").build()},
       {"behind extensions", echo_reply, v6().extension(0, 24).fragment(0, false).icmp(128, 0).payload("x").build()},
@@ -147,6 +147,8 @@ TEST(Reply, RequestsThatAreNotAnswered) {
   const auto about6 = [&](unsigned type) { return v6().icmp(type, 0).payload(v6().udp(1, 2).build()).build(); };
   Bytes cut_echo = v4().icmp(8, 0).payload("0123456789").build();
   cut_echo.resize(30);
+  Bytes too_long = v4().udp(1, 2).build();
+  test::wire::set16(too_long, 24, 9);
   struct Case {
     const char* name;
     ReplyKind kind;
@@ -180,6 +182,14 @@ TEST(Reply, RequestsThatAreNotAnswered) {
       {"an echo to a multicast group", echo_reply, to4("224.0.0.1").icmp(8, 0).build()},
       {"an echo that is cut short", echo_reply, cut_echo},
       {"a fragment of an echo", echo_reply, v4().fragment(0, true).icmp(8, 0).build()},
+      {"a damaged echo", echo_reply, v4().icmp(8, 0).payload("x").bad_checksum().build()},
+      {"a damaged echo, IPv6", echo_reply, v6().icmp(128, 0).payload("x").bad_checksum().build()},
+      {"damaged UDP", port_unreachable, v4().udp(1, 2).payload("x").bad_checksum().build()},
+      {"damaged UDP, IPv6", port_unreachable, v6().udp(1, 2).payload("x").bad_checksum().build()},
+      {"damaged TCP", port_unreachable, v4().tcp(1, 2).flags("S").bad_checksum().build()},
+      {"damaged TCP", tcp_reset, v6().tcp(1, 2).flags("S").bad_checksum().build()},
+      {"a damaged echo", port_unreachable, v4().icmp(8, 0).bad_checksum().build()},
+      {"UDP longer than the packet", port_unreachable, too_long},
   };
   for (const unsigned type : {3U, 4U, 11U, 12U}) cases.push_back({"ICMP error", port_unreachable, about4(type)});
   for (const unsigned type : {1U, 2U, 3U, 4U}) cases.push_back({"ICMPv6 error", port_unreachable, about6(type)});
@@ -207,8 +217,29 @@ TEST(EchoReply, OfZeros) {
             to_hex(from_hex("00 00 ff ff 00 00 00 00")));
 }
 
-TEST(EchoReply, AWrongChecksumStaysWrong) {
-  EXPECT_FALSE(test::transport_checksum_ok(reply(echo_reply, v4().icmp(8, 0).payload("x").bad_checksum().build())));
+// A checksum that cannot be judged: not complete yet, or of a packet that is not there as a whole.
+TEST(Reply, WithoutLookingAtTheChecksum) {
+  Bytes cut_short = v4().tcp(1, 2).flags("A").payload("0123456789").build();
+  cut_short.resize(45);
+  struct Case {
+    const char* name;
+    ReplyKind kind;
+    Bytes request;
+  };
+  const Case kCases[] = {
+      {"cut short", port_unreachable, cut_short},
+      {"cut short", tcp_reset, cut_short},
+      {"pending UDP", port_unreachable, v4().udp(1, 2).payload("abc").partial_checksum().build()},
+      {"pending TCP", tcp_reset, v6().tcp(1, 2).flags("S").partial_checksum().build()},
+      {"pending echo", echo_reply, v4().icmp(8, 0, 7).payload("ping").bad_checksum().build()},
+      {"pending echo, IPv6", echo_reply, v6().icmp(128, 0, 7).payload("odd").bad_checksum().build()},
+  };
+  for (const auto& [name, kind, request] : kCases) {
+    const Bytes made = reply(kind, request, RequestChecksum::pending);
+    ASSERT_FALSE(made.empty()) << name;
+    EXPECT_TRUE(test::checksums_ok(made)) << name;
+    EXPECT_TRUE(reply(kind, request).empty()) << name << ": judged, it is wrong";
+  }
 }
 
 }  // namespace
