@@ -169,7 +169,7 @@ std::span<const std::byte> echo_reply(std::span<std::byte> request, RequestCheck
   store_native(icmp + 2, checksum == 0 ? std::uint16_t{0xffff} : checksum);
   const auto tos =
       static_cast<std::uint8_t>(family == Family::v4 ? load8(request.data() + 1) : load_be16(request.data()) >> 4);
-  put_header(reply, view.destination, view.source, icmp_protocol(family), tos, kDontFragment);
+  put_header(reply, view.destination, view.source, icmp_protocol(family), tos, 0);
   return reply;
 }
 

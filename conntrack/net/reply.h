@@ -15,9 +15,10 @@
 // checksums of TCP, UDP (0: there is none) and ICMP are verified, those of SCTP and UDP-Lite are not; nor is a first
 // fragment's, which covers what is elsewhere. Where it cannot be judged the caller says so.
 //
-// Whole IP packets, checksums included: hop limit 64, no options or extension headers, IPv4 with don't-fragment, which
-// makes identification 0 right (RFC 6864); an ICMP error has TOS 0xc0 and an echo reply the request's. The request may
-// have been cut short, but not that of an echo. Pure; no allocation.
+// Whole IP packets, checksums included: hop limit 64, no options or extension headers, identification 0. IPv4: refusals
+// with don't-fragment, which makes that identification right (RFC 6864), and an ICMP error with TOS 0xc0; an echo reply
+// without, as it may be long (icmp_init: IP_PMTUDISC_DONT), so the sender must choose its identification (a raw socket
+// does), and with the request's TOS. The request may have been cut short, but not that of an echo. Pure; no allocation.
 #pragma once
 
 #include <cstddef>
