@@ -142,9 +142,11 @@ class Replies : public testing::TestWithParam<std::tuple<Privilege, Case>> {
     return static_cast<unsigned>(std::stoul(line));
   }
 
-  /// What the wire carries to the node's end.
+  /// What the wire carries to the node's end, with what the kernel knows of each packet (packet(7), PACKET_AUXDATA).
   static int wire_tap() {
     const int fd = ::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
+    const int on = 1;
+    EXPECT_EQ(::setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &on, sizeof on), 0) << std::strerror(errno);
     sockaddr_ll at{};
     at.sll_family = AF_PACKET;
     at.sll_protocol = htons(ETH_P_ALL);
@@ -156,23 +158,47 @@ class Replies : public testing::TestWithParam<std::tuple<Privilege, Case>> {
     pollfd one{fd, events, 0};
     return ::poll(&one, 1, kPatience) == 1;
   }
+  struct Taken {
+    std::vector<std::byte> bytes;
+    bool checksum_pending = false;
+
+    /// As a worker reads it from the queue.
+    datapath::Packet diverted() {
+      return {.bytes = bytes,
+              .hook = datapath::Hook::prerouting,
+              .in_interface = ::if_nametoindex("vn"),
+              .checksum_pending = checksum_pending};
+    }
+  };
+  /// The next packet from the tap, of up to 2048 bytes; no bytes at an error.
+  static Taken take_from(int tap) {
+    Taken taken{std::vector<std::byte>(2048)};
+    iovec room{taken.bytes.data(), taken.bytes.size()};
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(tpacket_auxdata))> control;
+    msghdr message{};
+    message.msg_iov = &room, message.msg_iovlen = 1;
+    message.msg_control = control.data(), message.msg_controllen = control.size();
+    const ssize_t size = ::recvmsg(tap, &message, 0);
+    taken.bytes.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+    if (const cmsghdr* header = CMSG_FIRSTHDR(&message); size > 0 && header != nullptr) {
+      tpacket_auxdata known;
+      std::memcpy(&known, CMSG_DATA(header), sizeof known);
+      taken.checksum_pending = (known.tp_status & TP_STATUS_CSUMNOTREADY) != 0;
+    }
+    return taken;
+  }
   /// The first packet from the tap that is of this transport protocol.
-  std::vector<std::byte> next_of(int tap, unsigned protocol) const {
-    std::vector<std::byte> packet(2048);
+  Taken next_of(int tap, unsigned protocol) const {
     while (wait_for(tap, POLLIN)) {
-      const ssize_t size = ::recv(tap, packet.data(), packet.size(), 0);
-      if (size < 28) continue;
-      const auto version = std::to_integer<unsigned>(packet[0]) >> 4;
+      Taken taken = take_from(tap);
+      if (taken.bytes.size() < 28) continue;
+      const auto version = std::to_integer<unsigned>(taken.bytes[0]) >> 4;
       const std::size_t at = version == 4 ? 9 : 6;
-      if (version != (family() == AF_INET ? 4U : 6U) || std::to_integer<unsigned>(packet[at]) != protocol) continue;
-      packet.resize(static_cast<std::size_t>(size));
-      return packet;
+      if (version != (family() == AF_INET ? 4U : 6U)) continue;
+      if (std::to_integer<unsigned>(taken.bytes[at]) == protocol) return taken;
     }
     ADD_FAILURE() << "nothing of protocol " << protocol << " came from the client";
     return {};
-  }
-  static datapath::Packet diverted(std::vector<std::byte>& bytes) {
-    return {.bytes = bytes, .hook = datapath::Hook::prerouting, .in_interface = ::if_nametoindex("vn")};
   }
   /// The error that waits at the socket; 0 after a while without any.
   static int error_of(int fd) {
@@ -215,14 +241,14 @@ TEST_P(Replies, AUdpClientIsRefusedAtOnceByTheVip) {
     ASSERT_EQ(::setsockopt(icmp, IPPROTO_ICMPV6, 1, block.data(), sizeof block), 0);
   }
   ASSERT_EQ(::send(client, "ask", 3, 0), 3) << std::strerror(errno);
-  std::vector<std::byte> request = next_of(tap, IPPROTO_UDP);
-  ASSERT_FALSE(request.empty());
-  sender.answer(net::ReplyKind::port_unreachable, diverted(request), flow::Instant{});
+  Taken request = next_of(tap, IPPROTO_UDP);
+  ASSERT_FALSE(request.bytes.empty());
+  sender.answer(net::ReplyKind::port_unreachable, request.diverted(), flow::Instant{});
   EXPECT_EQ(error_of(client), ECONNREFUSED);
   EXPECT_EQ(source_of_next(icmp), ends().vip);
   EXPECT_EQ(sender.counts().sent, 1u);
-  sender.answer(net::ReplyKind::port_unreachable, diverted(request), flow::Instant{});
-  sender.answer(net::ReplyKind::port_unreachable, diverted(request), flow::Instant{});
+  sender.answer(net::ReplyKind::port_unreachable, request.diverted(), flow::Instant{});
+  sender.answer(net::ReplyKind::port_unreachable, request.diverted(), flow::Instant{});
   EXPECT_EQ(sender.counts().sent, 2u);
   EXPECT_EQ(sender.counts().suppressed, 1u) << "the burst is 2";
   EXPECT_EQ(sender.counts().failed, 0u);
@@ -231,9 +257,9 @@ TEST_P(Replies, AUdpClientIsRefusedAtOnceByTheVip) {
 TEST_P(Replies, ATcpClientIsRefusedByAReset) {
   queue::ReplySender sender({.mark = kMark});
   const Descriptor tap(wire_tap()), client(connecting(SOCK_STREAM));
-  std::vector<std::byte> request = next_of(tap, IPPROTO_TCP);
-  ASSERT_FALSE(request.empty());
-  sender.answer(net::ReplyKind::tcp_reset, diverted(request), flow::Instant{});
+  Taken request = next_of(tap, IPPROTO_TCP);
+  ASSERT_FALSE(request.bytes.empty());
+  sender.answer(net::ReplyKind::tcp_reset, request.diverted(), flow::Instant{});
   EXPECT_EQ(error_of(client), ECONNREFUSED);
   EXPECT_EQ(sender.counts().sent, 1u);
 }
@@ -242,9 +268,9 @@ TEST_P(Replies, WithoutTheMarkThereIsNoRouteHere) {
   queue::ReplySender sender({.mark = 0});
   const Descriptor tap(wire_tap()), client(connecting(SOCK_DGRAM));
   ASSERT_EQ(::send(client, "ask", 3, 0), 3) << std::strerror(errno);
-  std::vector<std::byte> request = next_of(tap, IPPROTO_UDP);
-  ASSERT_FALSE(request.empty());
-  sender.answer(net::ReplyKind::port_unreachable, diverted(request), flow::Instant{});
+  Taken request = next_of(tap, IPPROTO_UDP);
+  ASSERT_FALSE(request.bytes.empty());
+  sender.answer(net::ReplyKind::port_unreachable, request.diverted(), flow::Instant{});
   const bool needs_no_route = ends().client.starts_with("fe80");  // a link-local address
   EXPECT_EQ(sender.counts().sent, needs_no_route ? 1u : 0u);
   EXPECT_EQ(sender.counts().failed, needs_no_route ? 0u : 1u);
