@@ -77,6 +77,7 @@ inline unsigned sum_of_translated(std::span<const std::byte> packet) {
   const test::Transport transport = test::transport_of(packet);
   const bool v4 = is_v4(packet);
   Bytes words;
+  words.reserve(64);
   wire::append(words, packet.subspan(v4 ? 12 : 8, v4 ? 8 : 32));
   wire::append(words, packet.subspan(transport.offset, 4));
   wire::append(words, packet.subspan(transport.offset + checksum_offset(transport.protocol), 2));

@@ -282,7 +282,7 @@ class Execution {
 /// Many small blocks come and go: who allocated one is of no interest, and few need be kept to see their use after free.
 extern "C" const char* __asan_default_options();  // NOLINT: the sanitizer's name
 extern "C" const char* __asan_default_options() {
-  return "malloc_context_size=2:quarantine_size_mb=8";
+  return "malloc_context_size=0:quarantine_size_mb=1";
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -72,7 +72,7 @@ RC_GTEST_PROP(PipelineErrors, TheClientFindsItsOwnRequestQuoted, ()) {
   const auto before_routing = world.pass(Hook::prerouting, error, world.mark);
   RC_ASSERT(before_routing.verdict.accept && before_routing.mark == world.mark);
   RC_ASSERT(before_routing.verdict.rewritten == world.masquerade);
-  const auto arrived = world.rewritten(Hook::postrouting, before_routing.bytes, world.mark);
+  const auto arrived = world.rewritten(world.listens(), before_routing.bytes, world.mark);
   RC_ASSERT(arrived.mark == world.mark);
   message.expect(world, arrived.bytes, world.vip.address, world.client.address,
                  quoted_back(world, content, sent, seen.bytes, length));
@@ -89,7 +89,7 @@ RC_GTEST_PROP(PipelineErrors, TheEndpointFindsItsOwnReplyQuoted, ()) {
   const Address from = any_bool() ? world.client.address : world.end("any router").address;
 
   const Bytes error = message.as_sent(world, from, world.vip.address, first(seen.bytes, length));
-  auto arrived = world.rewritten(Hook::prerouting, error, world.mark);
+  auto arrived = world.rewritten(world.speaks(), error, world.mark);
   if (world.masquerade) arrived = world.rewritten(Hook::postrouting, arrived.bytes, arrived.mark);
   RC_ASSERT(arrived.mark == world.mark);
   message.expect(world, arrived.bytes, world.masquerade ? world.node_address : from, world.endpoint.address,
@@ -137,9 +137,7 @@ RC_GTEST_PROP(PipelineFragments, OfARequestMakeTheTranslatedRequest, ()) {
   const Content content = any_large_content(world);
   const auto pieces = test::cut_up(content.as_sent(world, world.client, world.vip), 8 * between(8, 20));
   RC_PRE(pieces.size() > 1);
-  using Hooks = std::vector<Hook>;
-  const auto arrived =
-      through(world, pieces, world.masquerade ? Hooks{Hook::prerouting, Hook::postrouting} : Hooks{Hook::prerouting});
+  const auto arrived = through(world, pieces, world.request_hooks());
   const AddressPort client = world.client_at_endpoint();
   expect_translated(world, content, test::reassembled(arrived), content.between_ends(world, client, world.endpoint));
 }
@@ -150,9 +148,7 @@ RC_GTEST_PROP(PipelineFragments, OfAReplyMakeTheTranslatedReply, ()) {
   const AddressPort client = world.client_at_endpoint();
   const auto pieces = test::cut_up(content.as_sent(world, world.endpoint, client), 8 * between(8, 20));
   RC_PRE(pieces.size() > 1);
-  using Hooks = std::vector<Hook>;
-  const auto arrived =
-      through(world, pieces, world.masquerade ? Hooks{Hook::prerouting, Hook::postrouting} : Hooks{Hook::postrouting});
+  const auto arrived = through(world, pieces, world.reply_hooks());
   expect_translated(world, content, test::reassembled(arrived), content.between_ends(world, world.vip, world.client));
 }
 

@@ -11,8 +11,9 @@ namespace {
 RC_GTEST_PROP(Pipeline, ARequestKeepsEveryByteButItsEnds, ()) {
   World world;
   for (std::size_t packets = between(1, 3); packets > 0; --packets) {
-    const Content content(*rc::gen::element<std::string>("S", "A", "PA"));
-    const auto arrived = world.request(content.as_sent(world, world.client, world.vip));
+    Content content(*rc::gen::element<std::string>("S", "A", "PA"));
+    content.pending = any_bool();
+    const auto arrived = world.request(content.as_sent(world, world.client, world.vip), content.pending);
     RC_ASSERT(arrived.tuple.destination == world.endpoint);
     RC_ASSERT(arrived.tuple.source.address == (world.masquerade ? world.node_address : world.client.address));
     if (!world.masquerade) RC_ASSERT((arrived.tuple.source == world.client) == !world.clash);
@@ -24,8 +25,9 @@ RC_GTEST_PROP(Pipeline, AReplyComesFromTheVipAndKeepsEveryOtherByte, ()) {
   World world;
   const AddressPort client = world.client_at_endpoint();
   for (std::size_t packets = between(1, 3); packets > 0; --packets) {
-    const Content content(*rc::gen::element<std::string>("A", "PA"));
-    const auto arrived = world.reply(content.as_sent(world, world.endpoint, client));
+    Content content(*rc::gen::element<std::string>("A", "PA"));
+    content.pending = any_bool();
+    const auto arrived = world.reply(content.as_sent(world, world.endpoint, client), content.pending);
     expect_translated(world, content, arrived.bytes, content.between_ends(world, world.vip, world.client));
   }
 }
@@ -60,8 +62,7 @@ RC_GTEST_PROP(Pipeline, ASecondCrossingOfTheSameHookChangesNothing, ()) {
   const bool back = any_bool();
   Bytes bytes = back ? content.as_sent(world, world.endpoint, client) : content.as_sent(world, world.client, world.vip);
   std::uint32_t mark = world.mark;
-  for (const Hook hook : {Hook::prerouting, Hook::postrouting}) {
-    if (!world.masquerade && back != (hook == Hook::postrouting)) continue;
+  for (const Hook hook : back ? world.reply_hooks() : world.request_hooks()) {
     const auto once = world.rewritten(hook, bytes, mark);
     const auto twice = world.pass(hook, once.bytes, once.mark);
     RC_ASSERT(twice.verdict.accept && twice.bytes == once.bytes && twice.mark == once.mark);

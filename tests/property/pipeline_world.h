@@ -7,6 +7,9 @@
 //   request    client → VIP        PREROUTING, (POSTROUTING)   → as the endpoint receives it
 //   reply      endpoint → …        (PREROUTING,) POSTROUTING   → as the client receives it
 //
+//   A client on the node itself speaks at OUTPUT and listens at INPUT instead. What stands in parentheses is crossed by
+//   masqueraded flows only.
+//
 // Expected packets are built from scratch by PacketBuilder with the ends of the other side, checksums included: so a
 // byte that should not have changed, and a checksum that should have, both show.
 #pragma once
@@ -71,7 +74,7 @@ class SameEndpoint final : public Decider {
 struct World {
   Family family = any_bool() ? Family::v4 : Family::v6;
   Protocol protocol = *rc::gen::element(Protocol::tcp, Protocol::udp, Protocol::udplite, Protocol::sctp);
-  bool masquerade = any_bool(), clash = any_bool();
+  bool masquerade = any_bool(), clash = any_bool(), local = any_bool();
   AddressPort client = end("client"), vip = end("vip"), other_vip = end("other vip"), endpoint = end("endpoint");
   Address node_address = end("node").address;
   std::uint32_t mark = *rc::gen::arbitrary<std::uint32_t>() & ~kMask;  // of others
@@ -89,8 +92,16 @@ struct World {
 
   World() {
     slots.set({1, 1}, EndpointSlots::ready | EndpointSlots::serving);
-    if (clash) cross(Hook::prerouting, packet(client, other_vip).build(), mark);
+    if (any_bool()) client.port = 0;
+    if (clash) cross(speaks(), packet(client, other_vip).build(), mark);
   }
+
+  /// Where the client's packets cross first, and those to it last.
+  Hook speaks() const { return local ? Hook::output : Hook::prerouting; }
+  Hook listens() const { return local ? Hook::input : Hook::postrouting; }
+  using Hooks = std::vector<Hook>;
+  Hooks request_hooks() const { return masquerade ? Hooks{speaks(), Hook::postrouting} : Hooks{speaks()}; }
+  Hooks reply_hooks() const { return masquerade ? Hooks{Hook::prerouting, listens()} : Hooks{listens()}; }
 
   bool is(Protocol which) const { return protocol == which; }
   bool v4() const { return family == Family::v4; }
@@ -125,20 +136,21 @@ struct World {
     std::uint32_t mark = 0;
     Verdict verdict;
   };
-  /// A crossing of any packet.
-  Passed pass(Hook hook, Bytes bytes, std::uint32_t with_mark) {
+  /// A crossing of any packet. `pending`: its checksum is left to the hardware.
+  Passed pass(Hook hook, Bytes bytes, std::uint32_t with_mark, bool pending = false) {
     const flow::Instant now{flow::Milliseconds(1'000'000)};
     const Packet diverted{.bytes = bytes,
                           .hook = hook,
                           .mark = with_mark,
-                          .in_interface = 2,
-                          .out_interface = hook == Hook::postrouting ? 1U : 0U};
+                          .in_interface = hook == Hook::output ? 0U : 2U,
+                          .out_interface = hook == Hook::postrouting ? 1U : 0U,
+                          .checksum_pending = pending};
     const Verdict verdict = pipeline.process(diverted, node, now, worker);
     return {bytes, verdict.set_mark ? verdict.mark : with_mark, verdict};
   }
   /// A crossing that must rewrite.
-  Passed rewritten(Hook hook, Bytes bytes, std::uint32_t with_mark) {
-    Passed passed = pass(hook, std::move(bytes), with_mark);
+  Passed rewritten(Hook hook, Bytes bytes, std::uint32_t with_mark, bool pending = false) {
+    Passed passed = pass(hook, std::move(bytes), with_mark, pending);
     RC_ASSERT(passed.verdict.accept && passed.verdict.rewritten);
     return passed;
   }
@@ -149,15 +161,15 @@ struct World {
     net::Tuple tuple;
   };
   /// The same of a packet that can be read.
-  Crossed cross(Hook hook, Bytes bytes, std::uint32_t with_mark) {
-    Passed passed = rewritten(hook, std::move(bytes), with_mark);
+  Crossed cross(Hook hook, Bytes bytes, std::uint32_t with_mark, bool pending = false) {
+    Passed passed = rewritten(hook, std::move(bytes), with_mark, pending);
     net::PacketView view;
     RC_ASSERT(net::parse(passed.bytes, view) == net::ParseError::none);
     return {passed.bytes, passed.mark, view.tuple};
   }
   /// From the client to where the endpoint receives it.
-  Crossed request(const Bytes& bytes) {
-    Crossed crossed = cross(Hook::prerouting, bytes, mark);
+  Crossed request(const Bytes& bytes, bool pending = false) {
+    Crossed crossed = cross(speaks(), bytes, mark, pending);
     RC_ASSERT(crossed.mark == (masquerade ? mark | kMask : mark));
     if (!masquerade) return crossed;
     crossed = cross(Hook::postrouting, crossed.bytes, crossed.mark);
@@ -165,9 +177,9 @@ struct World {
     return crossed;
   }
   /// From the endpoint to where the client receives it.
-  Crossed reply(Bytes bytes) {
-    if (masquerade) bytes = cross(Hook::prerouting, bytes, mark).bytes;
-    Crossed crossed = cross(Hook::postrouting, bytes, mark);
+  Crossed reply(const Bytes& bytes, bool pending = false) {
+    Crossed crossed = cross(reply_hooks().front(), bytes, mark, pending);
+    if (masquerade) crossed = cross(listens(), crossed.bytes, mark);
     RC_ASSERT(crossed.mark == mark);
     return crossed;
   }
@@ -175,7 +187,8 @@ struct World {
   AddressPort client_at_endpoint() { return request(packet(client, vip).flags("S").build()).tuple.source; }
 };
 
-/// What a packet has besides its ends; the same for both sides of the translation.
+/// What a packet has besides its ends; the same for both sides of the translation. An extension header of 8 bytes: hop by
+/// hop, a route travelled to its end, an atomic fragment, authentication, destination options.
 struct Content {
   std::size_t ip_options = 4 * between(0, 10), tcp_options = 4 * between(0, 10);
   std::uint8_t ttl = *rc::gen::arbitrary<std::uint8_t>(), dscp = static_cast<std::uint8_t>(between(0, 63));
@@ -184,7 +197,7 @@ struct Content {
   std::uint32_t tag = *rc::gen::arbitrary<std::uint32_t>();
   std::string flags;
   std::vector<unsigned> extensions =
-      *rc::gen::container<std::vector<unsigned>>(between(0, 3), rc::gen::element(0U, 60U));
+      *rc::gen::container<std::vector<unsigned>>(between(0, 3), rc::gen::element(0U, 43U, 44U, 51U, 60U));
   Bytes payload = any_bytes(between(0, 200));
   unsigned coverage = any_bool() ? 0 : static_cast<unsigned>(between(8, 8 + payload.size()));
   enum class Checksum {
@@ -192,19 +205,24 @@ struct Content {
     wrong,
     none  // where the protocol allows it
   } checksum = *rc::gen::element(Checksum::right, Checksum::wrong, Checksum::none);
+  std::uint32_t error = *rc::gen::arbitrary<std::uint32_t>();  // a wrong one's bits that are
+  bool pending = false;                                        // only the pseudo-header's sum is there
 
   explicit Content(std::string tcp_flags) : flags(std::move(tcp_flags)) {}
 
-  Bytes between_ends(const World& world, const AddressPort& from, const AddressPort& to) const {
+  PacketBuilder builder_between(const World& world, const AddressPort& from, const AddressPort& to) const {
     PacketBuilder builder = world.packet(from, to, coverage, tag);
     if (world.v4()) builder.ip_options(ip_options).id(id);
     if (!world.v4()) {
-      for (const unsigned type : extensions) builder.extension(type, 8);
+      for (const unsigned type : extensions) type == 44 ? builder.fragment(0, false) : builder.extension(type, 8);
     }
     builder.ttl(ttl).dscp(dscp).flags(flags).seq(seq).ack(ack).payload(payload);
     if (world.is(Protocol::tcp)) builder.tcp_options(tcp_options);
-    if (checksum == Checksum::none && world.is(Protocol::udp) && world.v4()) builder.no_checksum();
-    return builder.build();
+    if (checksum == Checksum::none && world.is(Protocol::udp) && world.v4() && !pending) builder.no_checksum();
+    return builder;
+  }
+  Bytes between_ends(const World& world, const AddressPort& from, const AddressPort& to) const {
+    return builder_between(world, from, to).build();
   }
   /// Where the transport header starts: after options and extensions of 8 bytes.
   std::size_t transport_at(const World& world) const {
@@ -215,12 +233,15 @@ struct Content {
   }
   static std::size_t checksum_size(const World& world) { return world.is(Protocol::sctp) ? 4 : 2; }
 
+  bool is_wrong() const { return checksum == Checksum::wrong && !pending; }
+
   /// The packet as sent; its checksum perhaps corrupted. Not to 0, "no checksum", nor to 0xffff, the other way to write 0.
   Bytes as_sent(const World& world, const AddressPort& from, const AddressPort& to) const {
+    if (pending) return builder_between(world, from, to).partial_checksum().build();
     Bytes packet = between_ends(world, from, to);
-    if (checksum != Checksum::wrong) return packet;
-    const std::size_t at = checksum_at(world);
-    packet[at] ^= std::byte{0x01};
+    if (!is_wrong()) return packet;
+    const std::size_t at = checksum_at(world), size = checksum_size(world);
+    for (std::size_t i = 0; i < size; ++i) packet[at + i] ^= static_cast<std::byte>(error >> 8 * i);
     const unsigned field = test::wire::get16(packet, at);
     RC_PRE(world.is(Protocol::sctp) || (field != 0 && field != 0xffff));
     RC_PRE(!test::checksums_ok(packet));
@@ -236,7 +257,7 @@ inline Bytes with_bytes_of(Bytes packet, const Bytes& from, std::size_t at, std:
 
 /// `expected` has a right checksum. One that was wrong stays wrong; nothing else differs.
 inline void expect_translated(const World& world, const Content& content, const Bytes& got, const Bytes& expected) {
-  if (content.checksum != Content::Checksum::wrong) {
+  if (!content.is_wrong()) {
     RC_ASSERT(test::to_hex(got) == test::to_hex(expected));
     return;
   }

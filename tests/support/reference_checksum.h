@@ -62,6 +62,7 @@ inline unsigned ones_sum(std::span<const std::byte> bytes) {
 inline Bytes pseudo_header(std::span<const std::byte> source, std::span<const std::byte> destination,
                            std::size_t length, unsigned protocol) {
   Bytes out;
+  out.reserve(source.size() + destination.size() + 8);
   append(out, source), append(out, destination);
   put32(out, static_cast<std::uint32_t>(length));
   put32(out, protocol);  // IPv4's order and widths differ, the sum does not
@@ -90,6 +91,7 @@ inline std::uint32_t crc32c_bits(std::span<const std::byte> bytes) {
 /// CRC is sent least significant byte first.
 inline std::uint32_t sctp_checksum(std::span<const std::byte> sctp) {
   Bytes zeroed;
+  zeroed.reserve(sctp.size());
   append(zeroed, sctp.first(8)), put32(zeroed, 0), append(zeroed, sctp.subspan(12));
   const std::uint32_t crc = crc32c_bits(zeroed);
   return crc << 24 | (crc & 0xff00) << 8 | (crc >> 8 & 0xff00) | crc >> 24;
@@ -119,9 +121,10 @@ inline bool sum_with_pseudo_header_ok(std::span<const std::byte> packet, std::sp
                                       std::size_t length, unsigned protocol) {
   const bool is_v4 = wire::get8(packet, 0) >> 4 == 4;
   const std::size_t at = is_v4 ? 12 : 8, size = is_v4 ? 4 : 16;
-  Bytes summed = wire::pseudo_header(packet.subspan(at, size), packet.subspan(at + size, size), length, protocol);
-  wire::append(summed, covered);
-  return wire::ones_sum(summed) == 0xffff;
+  // Of an even length, so it can be summed by itself.
+  const unsigned pseudo = wire::pseudo_sum(packet.subspan(at, size), packet.subspan(at + size, size), length, protocol);
+  const unsigned sum = pseudo + wire::ones_sum(covered);
+  return (sum & 0xffff) + (sum >> 16) == 0xffff;
 }
 
 /// Is the transport checksum of a whole, well-formed packet right, as a receiver verifies it (RFC 1122 sections 3.2.2,
