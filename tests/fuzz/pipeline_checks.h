@@ -91,7 +91,8 @@ inline unsigned checksum_field(std::span<const std::byte> packet, const test::Tr
 
 inline void check_first_fragment(std::span<const std::byte> before, std::span<const std::byte> after) {
   const test::Transport transport = test::transport_of(before);
-  const bool may_lack = transport.protocol == kUdp || transport.protocol == kUdpLite;  // UDP-Lite: wrongly, and stays so
+  // UDP-Lite must not go without a checksum; where it does, it stays so.
+  const bool may_lack = transport.protocol == kUdp || transport.protocol == kUdpLite;
   if (may_lack && checksum_field(before, transport) == 0) {
     return require(checksum_field(after, transport) == 0, "no checksum stays none");
   }
