@@ -10,6 +10,10 @@ FragmentTable::FragmentTable(const FragmentTableOptions& options)
       timeout_(options.timeout),
       shards_((std::max<std::size_t>(options.capacity, 1) + kWays - 1) / kWays) {}
 
+std::uint64_t FragmentTable::memory(std::uint32_t capacity) noexcept {
+  return (std::uint64_t{capacity} + kWays - 1) / kWays * sizeof(Shard);
+}
+
 std::size_t FragmentTable::shard_of(const net::DatagramId& datagram, std::uint8_t stage) const noexcept {
   const auto source = datagram.source.words();
   const auto destination = datagram.destination.words();

@@ -58,6 +58,8 @@ class FragmentTable {
   /// nullopt: its first fragment was not seen, or too long ago.
   std::optional<FragmentFate> find(const net::DatagramId& datagram, Instant now, std::uint8_t stage = 0) const noexcept;
 
+  /// Bytes that a table of this capacity takes.
+  static std::uint64_t memory(std::uint32_t capacity) noexcept;
   /// Datagrams that it holds at most.
   std::size_t capacity() const noexcept { return shards_.size() * kWays; }
 

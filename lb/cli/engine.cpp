@@ -37,7 +37,8 @@ queue::ReplyOptions reply_options(const service::Config& config) noexcept {
 }
 
 std::uint64_t table_memory(const service::Config& config) noexcept {
-  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(config.tables.affinity);
+  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(config.tables.affinity) +
+         flow::FragmentTable::memory(config.tables.fragments);
 }
 
 std::uint64_t machine_memory() noexcept {
@@ -45,10 +46,12 @@ std::uint64_t machine_memory() noexcept {
 }
 
 store::Error too_large(const service::Config& config, std::uint64_t needed) {
-  return {store::ErrorKind::unavailable,
-          "tables: " + std::to_string(config.tables.flows) + " flows and " + std::to_string(config.tables.affinity) +
-              " affinities take " + std::to_string(needed >> 20) + " MiB; this machine does not have them (" +
-              std::to_string(machine_memory() >> 20) + " MiB in all): lower tables.flows or tables.affinity"};
+  return {store::ErrorKind::unavailable, "tables: " + std::to_string(config.tables.flows) + " flows, " +
+                                             std::to_string(config.tables.affinity) + " affinities and " +
+                                             std::to_string(config.tables.fragments) + " fragmented datagrams take " +
+                                             std::to_string(needed >> 20) + " MiB; this machine does not have them (" +
+                                             std::to_string(machine_memory() >> 20) +
+                                             " MiB in all): lower tables.flows, tables.affinity or tables.fragments"};
 }
 
 }  // namespace

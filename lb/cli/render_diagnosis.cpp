@@ -123,7 +123,8 @@ constexpr std::array<Absence, 6> kAbsence{{
     {"", "packets to a service", "replies from endpoints", "direct from an endpoint's port"},
     {"limpet runs", "translated", "translated", "passes, unchanged"},
     {"killed, onDeath: hold", "wait for a retransmission", "dropped until it is back", "dropped until it is back"},
-    {"killed, onDeath: bypass", "wait for a retransmission", "pass untranslated", "passes"},
+    {"killed, onDeath: bypass", "wait for a retransmission", "pass untranslated, masqueraded ones are refused",
+     "passes"},
     {"stopped, stop: keep", "as killed", "as killed", "as killed"},
     {"stopped, stop: remove", "as if there were no service", "pass", "passes"},
 }};

@@ -32,7 +32,7 @@ enum class Counter : std::uint8_t {
   direct_flows,            // begun to an endpoint without a service (divert.direct)
   icmp_errors,             // ICMP errors about a flow, translated with it
   fragments,               // later fragments translated like their first
-  fragments_forgotten,     // datagrams whose first fragment was forgotten early, because the table was full
+  fragments_forgotten,     // datagrams forgotten before their time, complete or not, because the table was full
   dropped_too_short,       // malformed, each by its net::ParseError: shorter than its headers or stated length
   dropped_bad_version,
   dropped_bad_header_length,

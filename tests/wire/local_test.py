@@ -114,7 +114,6 @@ class Localhost:
 class KernelLocal(Processes, lab.WithKernelNat):
     def super_packet_clients(self):
         return self.clients()
-    pass
 
 
 class KernelLocalhost(Localhost, lab.WithKernelNat):
@@ -136,7 +135,6 @@ class LimpetLocal(Processes, lab.WithLimpet):
     def super_packet_clients(self):
         """A limit (README): the node's own processes do not get an endpoint's super-packets."""
         return [client for client in self.clients() if client[0] != "the node"]
-    pass
 
 
 class LimpetLocalhost(Localhost, lab.WithLimpet):
