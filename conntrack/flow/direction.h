@@ -21,6 +21,9 @@ class Directions {
   constexpr void add(Direction direction) noexcept {
     bits_ = static_cast<std::uint8_t>(bits_ | 1u << static_cast<unsigned>(direction));
   }
+  constexpr void remove(Direction direction) noexcept {
+    bits_ = static_cast<std::uint8_t>(bits_ & ~(1u << static_cast<unsigned>(direction)));
+  }
 
  private:
   std::uint8_t bits_ = 0;

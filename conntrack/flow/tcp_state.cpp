@@ -1,5 +1,6 @@
 #include "conntrack/flow/tcp_state.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace limpet::flow {
@@ -9,16 +10,14 @@ namespace {
 /// Most bytes that a SYN may carry and a SYN|ACK may leave unacknowledged (RFC 7413, section 3).
 constexpr std::uint32_t kMostSynData = 0xffff;
 
-/// More than honest segments stray: the largest receive buffer that Linux gives a socket by itself is 6 MiB (tcp_rmem).
-constexpr std::int64_t kReach = std::int64_t{8} << 20;
+/// More than honest segments stray where no larger window can be announced: the largest receive buffer that Linux gives a
+/// socket by itself is 6 MiB (tcp_rmem).
+constexpr std::int64_t kLeastReach = std::int64_t{8} << 20;
+constexpr std::int64_t kMostWindow = 0xffff;  // before it is scaled
 
 /// RFC 9293 section 3.4: sequence numbers are compared modulo 2^32.
 bool is_after(std::uint32_t a, std::uint32_t b) noexcept {
   return static_cast<std::int32_t>(a - b) > 0;
-}
-
-bool is_near(std::uint32_t a, std::uint32_t b) noexcept {
-  return std::abs(std::int64_t{static_cast<std::int32_t>(a - b)}) <= kReach;
 }
 
 }  // namespace
@@ -36,6 +35,7 @@ void TcpTracker::see(const net::PacketView& packet, Direction direction) noexcep
     return;
   }
   if (begins_anew(packet, direction)) *this = {};
+  if (answers_anew(packet, direction)) return forget_answer(packet);
   if (!is_plausible(packet, direction)) return;
   see_numbers(packet, direction);
   // A FIN's own acknowledgement completes nothing: a second FIN that is sent again is still to be acknowledged.
@@ -54,12 +54,31 @@ bool TcpTracker::begins_anew(const net::PacketView& packet, Direction direction)
          side(direction).next - (packet.tcp_sequence + 1) > kMostSynData;
 }
 
+bool TcpTracker::answers_anew(const net::PacketView& packet, Direction direction) const noexcept {
+  return direction == Direction::reply && state_ == TcpState::syn_recv && packet.tcp_flags.syn() &&
+         packet.tcp_sequence != endpoint_isn_ && !is_foreign(packet);
+}
+
+/// Which of its answers the client will take is open: the client's ACK will tell.
+void TcpTracker::forget_answer(const net::PacketView& answer) noexcept {
+  endpoint_isn_ = answer.tcp_sequence;
+  sent_.remove(Direction::reply);
+}
+
 bool TcpTracker::is_foreign(const net::PacketView& packet) const noexcept {
   if (!packet.tcp_flags.syn() || !packet.tcp_flags.ack()) return false;
-  if (state_ == TcpState::syn_sent) {
+  if (state_ == TcpState::syn_sent || state_ == TcpState::syn_recv) {
     return side(Direction::original).next - packet.tcp_acknowledgement > kMostSynData;
   }
   return !endpoint_isn_known_ || packet.tcp_sequence != endpoint_isn_;
+}
+
+std::int64_t TcpTracker::reach() const noexcept {
+  return std::max(kLeastReach, kMostWindow << window_scale_);
+}
+
+bool TcpTracker::is_near(std::uint32_t a, std::uint32_t b) const noexcept {
+  return std::abs(std::int64_t{static_cast<std::int32_t>(a - b)}) <= reach();
 }
 
 bool TcpTracker::is_plausible(const net::PacketView& packet, Direction direction) const noexcept {
@@ -88,7 +107,13 @@ void TcpTracker::see_numbers(const net::PacketView& packet, Direction direction)
   acknowledged_.add(direction);
 }
 
+void TcpTracker::adopt() noexcept {
+  state_ = TcpState::established;
+  window_scale_ = kMostScale;
+}
+
 void TcpTracker::see_syn(const net::PacketView& packet, Direction direction) noexcept {
+  window_scale_ = std::max(window_scale_, static_cast<std::uint8_t>(net::tcp_window_scale(packet)));
   if (!packet.tcp_flags.ack()) {
     if (direction == Direction::original && state_ == TcpState::none) state_ = TcpState::syn_sent;
   } else if (direction == Direction::reply && state_ == TcpState::syn_sent) {

@@ -12,9 +12,10 @@
 // (net/netfilter/nf_conntrack_proto_tcp.c). Windows are not tracked, and no packet is ever refused for its numbers; but a
 // forged one must not close a flow, or make a later one believed. So:
 //
-//   any segment    counts only if its sequence lies within kReach of what the other side has acknowledged, and its
-//                  acknowledgement within kReach of what the other side has sent (as far as these are known): one blind
-//                  guess in 65,536 does
+//   any segment    counts only if its sequence lies within reach of what the other side has acknowledged, and its
+//                  acknowledgement within reach of what the other side has sent (as far as these are known). The reach is
+//                  the largest window that either side can announce, at least 8 MiB: then one blind guess in 65,536 does
+//                  (fewer where a side's window scale is above 7, or where limpet has not seen the SYNs)
 //   RST, syn_sent  the endpoint's must acknowledge the client's SYN and what it carries (RFC 9293 sections 3.10.7.1 and
 //                  3.10.7.3); the client's must follow its SYN
 //   RST, later     must stand where the receiver's last acknowledgement points (RFC 5961 section 3.2), or follow what
@@ -54,7 +55,7 @@ class TcpTracker {
   /// Account for one segment. Retransmissions are harmless.
   void see(const net::PacketView& packet, Direction direction) noexcept;
   /// Begin in the middle: the connection was there before limpet.
-  void adopt() noexcept { state_ = TcpState::established; }
+  void adopt() noexcept;
 
   /// A SYN now begins another connection on the same ports.
   bool over() const noexcept { return state_ == TcpState::time_wait || state_ == TcpState::close; }
@@ -69,6 +70,8 @@ class TcpTracker {
   Seconds timeout(const Timeouts& timeouts) const noexcept;
 
  private:
+  static constexpr std::uint8_t kMostScale = 14;  // RFC 7323 section 2.3
+
   /// What one direction's segments have said.
   struct Side {
     std::uint32_t next = 0;          // sequence after all that was sent
@@ -79,6 +82,12 @@ class TcpTracker {
   const Side& side(Direction direction) const noexcept { return sides_[static_cast<unsigned>(direction)]; }
   /// A SYN that is no retransmission, where none has led to a connection yet: the client tries again on the same port.
   bool begins_anew(const net::PacketView& packet, Direction direction) const noexcept;
+  /// Another SYN|ACK to the same SYN, with another ISN: an endpoint that keeps no state until it is acknowledged (SYN
+  /// cookies) answers each retransmission as if it were the first.
+  bool answers_anew(const net::PacketView& packet, Direction direction) const noexcept;
+  void forget_answer(const net::PacketView& answer) noexcept;
+  std::int64_t reach() const noexcept;
+  bool is_near(std::uint32_t a, std::uint32_t b) const noexcept;
   bool believes_reset(const net::PacketView& packet, Direction direction) const noexcept;
   void see_numbers(const net::PacketView& packet, Direction direction) noexcept;
   void see_syn(const net::PacketView& packet, Direction direction) noexcept;
@@ -91,6 +100,7 @@ class TcpTracker {
   Directions acknowledged_;  // acknowledged is known
   Directions fin_;
   bool endpoint_isn_known_ = false;
+  std::uint8_t window_scale_ = 0;  // the larger of the two sides'
   TcpState state_ = TcpState::none;
 };
 

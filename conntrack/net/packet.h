@@ -94,6 +94,10 @@ inline bool opens_connection(const PacketView& packet) noexcept {
   return packet.tuple.protocol != Protocol::sctp || packet.sctp_chunks.init();
 }
 
+/// The window scale option of a TCP segment: how far its sender's later windows are shifted, 0 to 14 (RFC 7323 section 2).
+/// 0 if there is none.
+unsigned tcp_window_scale(const PacketView& packet) noexcept;
+
 /// Fills `view` on ParseError::none; on unsupported_protocol all but the transport fields (the ports are 0); otherwise
 /// leaves it unspecified.
 ParseError parse(std::span<std::byte> bytes, PacketView& view, Extent extent = Extent::whole) noexcept;

@@ -166,7 +166,9 @@ Verdict Pipeline::translate(LockedFlow flow, Crossing& crossing) {
   if (rewrites_destination(crossing.packet.hook)) {
     if (flow.role() == KeyRole::outer && source == flow->client) return request(*flow, crossing);
     if (flow.role() == KeyRole::inner && source == flow->endpoint) {
-      return rewrite(crossing, flow->endpoint, flow->client_near, false);
+      // Addressed to the flow's own port it is this flow's, whatever its numbers say; the mark keeps that known.
+      const bool odd = flow->is_tcp() && flow->tcp.is_foreign(crossing.view);
+      return rewrite(crossing, flow->endpoint, flow->client_near, odd);
     }
   } else if (flow.role() == KeyRole::middle) {
     // The mark tells the directions of a connection apart whose two ends are one and the same.
@@ -212,7 +214,7 @@ Verdict Pipeline::reply(LockedFlow flow, Crossing& crossing) {
 /// diverted, but the answer to it shows that it is there; from then on sequence numbers tell the two apart, and a flow
 /// that is over makes way.
 std::optional<Verdict> Pipeline::leave_to_direct(LockedFlow& flow, Crossing& crossing) {
-  if (!flow->is_tcp()) return std::nullopt;
+  if (!flow->is_tcp() || (crossing.packet.mark & options_.mark_mask) != 0) return std::nullopt;
   if (!flow->tcp.is_foreign(crossing.view)) {
     if (!flow->shared || flow->tcp.is_plausible(crossing.view, Direction::reply)) return std::nullopt;
     return crossing.accept(Counter::accepted_direct);

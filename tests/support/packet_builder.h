@@ -94,6 +94,12 @@ class PacketBuilder {
   PacketBuilder& ack(std::uint32_t value) { return ack_ = value, *this; }
   /// `n` bytes of TCP options (NOP), a multiple of 4, at most 40.
   PacketBuilder& tcp_options(std::size_t n) { return tcp_options_.assign(n, std::byte{1}), *this; }
+  /// These bytes as TCP options; a multiple of 4, at most 40.
+  PacketBuilder& tcp_options(const std::vector<std::uint8_t>& bytes) {
+    tcp_options_.clear();
+    for (const std::uint8_t byte : bytes) tcp_options_.push_back(std::byte{byte});
+    return *this;
+  }
   PacketBuilder& payload(std::string_view text) {
     const auto bytes = std::as_bytes(std::span(text));
     return payload_.assign(bytes.begin(), bytes.end()), *this;

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "conntrack/flow/flow.h"
+#include "tests/support/packet_builder.h"
 
 namespace limpet::flow {
 namespace {
@@ -188,6 +189,26 @@ const std::vector<Life> kLives{
          {server, "R", 5'000'000, 0, "ESTABLISHED"},
      })},
     {"a forged FIN closes nothing", opened({{client, "FA", 900'000'000, 900'000'000, "ESTABLISHED"}})},
+    // An endpoint that answers with SYN cookies keeps no ISN: each retransmitted SYN may meet another.
+    {"answered twice, the client takes the second",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "S", 1000, 0, "SYN_RECV"},
+      {server, "SA", 900'005'000, 1001, "SYN_RECV"},
+      {client, "A", 1001, 900'005'001, "ESTABLISHED"},
+      {server, "PA", 900'005'001, 1001, "ESTABLISHED", 5},
+      {client, "FA", 1001, 900'005'006, "FIN_WAIT"},
+      {server, "FA", 900'005'006, 1002, "LAST_ACK"},
+      {client, "A", 1002, 900'005'007, "TIME_WAIT"}}},
+    {"answered twice, the client takes the first",
+     {{client, "S", 1000, 0, "SYN_SENT"},
+      {server, "SA", 5000, 1001, "SYN_RECV"},
+      {client, "S", 1000, 0, "SYN_RECV"},
+      {server, "SA", 900'005'000, 1001, "SYN_RECV"},
+      {client, "A", 1001, 5001, "ESTABLISHED"},
+      {server, "PA", 5001, 1001, "ESTABLISHED", 5},
+      {server, "R", 900'005'001, 0, "ESTABLISHED"},
+      {server, "R", 5006, 0, "CLOSE"}}},
     {"8 MiB under way are within reach", opened({
                                              {server, "A", 5001 + (8u << 20) - 1, 1001, "ESTABLISHED", 500},
                                              {server, "R", 5001 + (8u << 20) + 499, 0, "CLOSE"},
@@ -284,13 +305,57 @@ TEST(TcpState, ForeignSynAck) {
   EXPECT_FALSE(with_data.is_foreign(answer)) << "RFC 7413: the data in the SYN refused";
   const TcpTracker answered = after({{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}});
   EXPECT_FALSE(answered.is_foreign(answer)) << "a retransmission";
-  EXPECT_TRUE(answered.is_foreign(segment("SA", 6000, 1001))) << "another connection's";
+  EXPECT_FALSE(answered.is_foreign(segment("SA", 6000, 1001))) << "SYN cookies: the same SYN answered once more";
+  EXPECT_TRUE(answered.is_foreign(segment("SA", 6000, 900'000))) << "another connection's";
+  const TcpTracker established = after(opened({}));
+  EXPECT_FALSE(established.is_foreign(answer)) << "a retransmission";
+  EXPECT_TRUE(established.is_foreign(segment("SA", 6000, 1001))) << "another connection's";
   EXPECT_FALSE(answered.is_foreign(segment("A", 6000, 1001))) << "no SYN|ACK";
   EXPECT_FALSE(answered.is_foreign(segment("S", 6000)));
   TcpTracker adopted;
   adopted.adopt();
   EXPECT_TRUE(adopted.is_foreign(answer)) << "it never sent a SYN";
   EXPECT_TRUE(after({{client, "S", 1000, 0, ""}, {client, "R", 1001, 0, ""}}).is_foreign(answer));
+}
+
+/// RFC 7323 section 2: a window of 65,535 units of 2^scale bytes may be under way.
+TEST(TcpState, TheReachGrowsWithTheAnnouncedWindows) {
+  struct Row {
+    std::string name;
+    unsigned client_scale, server_scale;
+    std::uint32_t under_way;
+    std::string_view state;  // after a RST that follows so many bytes
+  };
+  for (const Row& row : std::vector<Row>{{"no scale: 8 MiB", 0, 0, 8u << 20, "CLOSE"},
+                                         {"no scale, beyond", 0, 0, (8u << 20) + 1, "ESTABLISHED"},
+                                         {"the client's scale of 10", 10, 0, 65535u << 10, "CLOSE"},
+                                         {"the endpoint's scale of 10", 7, 10, 65535u << 10, "CLOSE"},
+                                         {"a scale of 10, beyond", 10, 10, (65535u << 10) + 1, "ESTABLISHED"},
+                                         {"the largest", 14, 14, 65535u << 14, "CLOSE"},
+                                         {"one too large counts as 14", 200, 0, 65535u << 14, "CLOSE"}}) {
+    SCOPED_TRACE(row.name);
+    TcpTracker tracker;
+    const auto send = [&](Direction from, const char* flags, std::uint32_t sequence, std::uint32_t ack,
+                          unsigned scale) {
+      test::Bytes bytes = test::PacketBuilder()
+                              .v4("10.0.0.1", "10.0.0.2")
+                              .tcp(1, 2)
+                              .flags(flags)
+                              .seq(sequence)
+                              .ack(ack)
+                              .tcp_options({1, 3, 3, static_cast<std::uint8_t>(scale)})
+                              .build();
+      net::PacketView view;
+      ASSERT_EQ(net::parse(bytes, view), net::ParseError::none);
+      tracker.see(view, from);
+    };
+    send(client, "S", 1000, 0, row.client_scale);
+    send(server, "SA", 5000, 1001, row.server_scale);
+    send(client, "A", 1001, 5001, 0);
+    tracker.see(segment("A", 5001 + row.under_way, 1001), server);
+    tracker.see(segment("R", 5001 + row.under_way), server);
+    EXPECT_EQ(to_string(tracker.state()), row.state);
+  }
 }
 
 struct Property {

@@ -218,6 +218,38 @@ TEST(Parse, ASynFromTheWire) {
   EXPECT_FALSE(view.tcp_flags.ack());
 }
 
+/// RFC 9293 section 3.1 and RFC 7323 section 2.2: kind 3, length 3, shift; at most 14 counts.
+TEST(Parse, TheWindowScale) {
+  struct Row {
+    std::string name;
+    std::vector<std::uint8_t> options;  // padded to a multiple of four by the row
+    unsigned scale;
+  };
+  for (const Row& row :
+       std::vector<Row>{{"none", {}, 0},
+                        {"alone", {3, 3, 7, 0}, 7},
+                        {"as Linux sends it", {2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 9}, 9},
+                        {"0 is a scale", {3, 3, 0, 1}, 0},
+                        {"more than 14 is 14", {1, 3, 3, 255}, 14},
+                        {"behind the end of the list", {0, 3, 3, 7}, 0},
+                        {"behind an option of length 0", {9, 0, 3, 3, 7, 0, 0, 0}, 7},
+                        {"behind an option that is longer than the header", {9, 40, 3, 3, 7, 0, 0, 0}, 0},
+                        {"cut off", {1, 1, 3, 3}, 0}}) {
+    SCOPED_TRACE(row.name);
+    test::Bytes bytes = test::PacketBuilder()
+                            .v4("10.0.0.1", "10.0.0.2")
+                            .tcp(1, 2)
+                            .flags("S")
+                            .tcp_options(row.options)
+                            .payload("data")
+                            .build();
+    PacketView view;
+    ASSERT_EQ(parse(bytes, view), ParseError::none);
+    EXPECT_EQ(tcp_window_scale(view), row.scale);
+  }
+  EXPECT_EQ(tcp_window_scale(PacketView{}), 0u) << "no bytes at all";
+}
+
 TEST(ParseError, Names) {
   EXPECT_EQ(to_string(ParseError::none), "none");
   EXPECT_EQ(to_string(ParseError::bad_header_length), "bad_header_length");
