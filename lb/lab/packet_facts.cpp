@@ -43,7 +43,7 @@ std::string detail_of(const net::PacketView& view) {
 PacketFacts icmp_facts(const net::IcmpView& message, net::Protocol protocol) {
   PacketFacts facts;
   facts.tuple = {protocol, {message.source, 0}, {message.destination, 0}};
-  if (message.kind == net::IcmpKind::error) {
+  if (message.kind == net::IcmpKind::error || message.kind == net::IcmpKind::redirect) {
     facts.kind = Kind::icmp_error;
     facts.quoted = message.quoted;
     facts.detail = icmp_error_name(message.source.family(), message.type, message.code);
@@ -95,11 +95,11 @@ std::string icmp_error_name(net::Family family, std::uint8_t type, std::uint8_t 
     std::string_view name;
   };
   // RFC 792, 1122, 1812; RFC 4443.
-  static constexpr Name kV4[] = {{3, 0, "net-unreachable"},      {3, 1, "host-unreachable"},
-                                 {3, 2, "protocol-unreachable"}, {3, 3, "port-unreachable"},
-                                 {3, 4, "fragmentation-needed"}, {3, 13, "admin-prohibited"},
-                                 {4, 0, "source-quench"},        {11, 0, "ttl-exceeded"},
-                                 {11, 1, "reassembly-timeout"},  {12, 0, "parameter-problem"}};
+  static constexpr Name kV4[] = {
+      {3, 0, "net-unreachable"},  {3, 1, "host-unreachable"},     {3, 2, "protocol-unreachable"},
+      {3, 3, "port-unreachable"}, {3, 4, "fragmentation-needed"}, {3, 13, "admin-prohibited"},
+      {4, 0, "source-quench"},    {5, 0, "redirect-net"},         {5, 1, "redirect-host"},
+      {11, 0, "ttl-exceeded"},    {11, 1, "reassembly-timeout"},  {12, 0, "parameter-problem"}};
   static constexpr Name kV6[] = {{1, 0, "no-route"},           {1, 1, "admin-prohibited"}, {1, 3, "addr-unreachable"},
                                  {1, 4, "port-unreachable"},   {2, 0, "packet-too-big"},   {3, 0, "hop-limit-exceeded"},
                                  {3, 1, "reassembly-timeout"}, {4, 0, "parameter-problem"}};

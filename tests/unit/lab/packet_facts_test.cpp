@@ -40,6 +40,9 @@ TEST(PacketFacts, name_what_an_icmp_error_is_about) {
   EXPECT_EQ(error.tuple, (net::Tuple{Protocol::icmp, {ip("10.0.0.9"), 0}, {ip("10.0.0.2"), 0}}));
   EXPECT_EQ(error.quoted, tuple(Protocol::udp, "10.0.0.2:5", "10.0.0.1:6"));
   EXPECT_EQ(error.detail, "port-unreachable");
+  const PacketFacts redirect = facts(PacketBuilder().v4("10.0.0.9", "10.0.0.2").icmp(5, 1).payload(about).build());
+  EXPECT_EQ(redirect.kind, Kind::icmp_error) << "the rules divert it as one";
+  EXPECT_EQ(redirect.detail, "redirect-host");
 }
 
 TEST(PacketFacts, name_echo_requests_as_rules_do) {
