@@ -1,6 +1,30 @@
 #include "lb/service/identities.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+
 namespace limpet::service {
+
+struct Identities::Header {
+  std::atomic<std::uint32_t> next_id;     // 0 in fresh memory, as 1
+  std::atomic<std::uint32_t> next_scope;  // likewise
+};
+
+struct Identities::EndpointRecord {
+  std::atomic<std::uint32_t> id;  // 0: free
+  std::uint16_t port;
+  net::Family family;
+  std::array<std::uint8_t, 16> address;
+  NameHash name;
+};
+
+struct Identities::ScopeRecord {
+  std::atomic<std::uint32_t> scope;  // 0: free
+  NameHash name;
+};
+
 namespace {
 
 std::uint8_t state_of(const Endpoint& endpoint) {
@@ -9,68 +33,189 @@ std::uint8_t state_of(const Endpoint& endpoint) {
   return endpoint.weight == 0 ? kServing : kServing | kReady;
 }
 
-/// The known value for `name`, else the next unused one.
-template <typename Names, typename Make>
-auto keep_or_make(const Names& known, const typename Names::key_type& name, Make make) {
-  const auto found = known.find(name);
-  return found != known.end() ? found->second : make();
+/// Who shares a scope shares its clients' choices by address: the port is each service port's own.
+net::AddressPort address_name(const Endpoint& endpoint) {
+  return {endpoint.at.address, 0};
+}
+
+/// Uses up a number, and returns it.
+std::uint32_t take(std::atomic<std::uint32_t>& next) noexcept {
+  const std::uint32_t number = std::max(next.load(std::memory_order_relaxed), 1U);
+  next.store(number + 1, std::memory_order_release);
+  return number;
+}
+
+store::Error no_room(const std::string& what) {
+  return {store::ErrorKind::configuration, what};
 }
 
 }  // namespace
 
-store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services) {
-  if (const store::Status room = check_room(services); !room) return room.error();
-  EndpointNames endpoints;
-  ScopeNames scopes;
+Identities::Identities(datapath::EndpointSlots& slots)
+    : slots_(slots),
+      limits_{slots.capacity(), std::max<std::uint32_t>(slots.capacity(), 1024)},
+      own_memory_(new std::uint64_t[memory(limits_) / sizeof(std::uint64_t)]()) {
+  attach(std::as_writable_bytes(std::span(own_memory_.get(), memory(limits_) / sizeof(std::uint64_t))));
+}
+
+Identities::Identities(datapath::EndpointSlots& slots, const IdentityLimits& limits, const store::HashKey& key,
+                       std::span<std::byte> memory)
+    : slots_(slots), limits_(limits), key_(key) {
+  attach(memory);
+}
+
+Identities::~Identities() = default;
+
+std::size_t Identities::memory(const IdentityLimits& limits) noexcept {
+  static_assert(sizeof(Header) == 8 && sizeof(EndpointRecord) % 8 == 0 && sizeof(ScopeRecord) % 8 == 0);
+  return sizeof(Header) + sizeof(EndpointRecord) * limits.endpoints + sizeof(ScopeRecord) * limits.scopes;
+}
+
+/// Reads what is there. A record that names an id which was never given is damage, and counts as free.
+void Identities::attach(std::span<std::byte> memory) {
+  header_ = std::launder(reinterpret_cast<Header*>(memory.data()));
+  std::byte* const endpoints = memory.data() + sizeof(Header);
+  std::byte* const scopes = endpoints + sizeof(EndpointRecord) * limits_.endpoints;
+  endpoint_records_ = {std::launder(reinterpret_cast<EndpointRecord*>(endpoints)), limits_.endpoints};
+  scope_records_ = {std::launder(reinterpret_cast<ScopeRecord*>(scopes)), limits_.scopes};
+  for (std::uint32_t slot = 0; slot < limits_.endpoints; ++slot) {
+    EndpointRecord& record = endpoint_records_[slot];
+    const std::uint32_t id = record.id.load(std::memory_order_acquire);
+    if (id == 0) continue;
+    const bool known_family = record.family == net::Family::v4 || record.family == net::Family::v6;
+    if (!known_family || id >= header_->next_id.load(std::memory_order_relaxed)) {
+      record.id.store(0, std::memory_order_release);
+      continue;
+    }
+    const auto address = net::Address::from_wire(record.family, reinterpret_cast<const std::byte*>(&record.address));
+    endpoints_.emplace(EndpointName{record.name, {address, record.port}}, datapath::EndpointId{slot, id});
+  }
+  for (std::uint32_t index = 0; index < limits_.scopes; ++index) {
+    const std::uint32_t scope = scope_records_[index].scope.load(std::memory_order_acquire);
+    if (scope != 0 && scope <= kScopes) scopes_.emplace(scope_records_[index].name, index);
+  }
+}
+
+Identities::NameHash Identities::hash(std::string_view name) const noexcept {
+  std::vector<std::uint64_t> words((name.size() + 7) / 8 + 1);
+  std::memcpy(words.data(), name.data(), name.size());
+  words.back() = name.size();
+  return {store::siphash13(key_, words), store::siphash13({~key_.k0, key_.k1}, words)};
+}
+
+store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services, const SlotInUse& in_use) {
+  const Wanted wanted = wanted_by(services);
+  if (const store::Status room = check_room(wanted, in_use); !room) return room.error();
   std::vector<ServiceIds> all;
   all.reserve(services.size());
   for (const Service& service : services) {
     ServiceIds ids;
-    if (service.affinity_timeout) {
-      ids.affinity_scope = keep_or_make(scopes_, service.name, [&] { return next_scope_++; });
-      scopes.emplace(service.name, ids.affinity_scope);
-    }
-    for (const Endpoint& endpoint : service.endpoints) {
-      const EndpointName name{service.name, endpoint.at};
-      const auto id = keep_or_make(endpoints_, name, [&] { return datapath::EndpointId{next_slot_++, next_id_++}; });
-      slots_.set(id, state_of(endpoint));
-      endpoints.emplace(name, id);
+    const NameHash service_name = hash(service.name);
+    const NameHash scope_name = hash(service.affinity_scope());
+    if (service.affinity_timeout) ids.affinity_scope = scope(scope_name);
+    for (const Endpoint& one : service.endpoints) {
+      const datapath::EndpointId id = endpoint({service_name, one.at});
+      slots_.set(id, state_of(one));
       ids.endpoints.push_back(id);
+      const bool shared = service.affinity_timeout && service.shares_affinity();
+      ids.affinity_ids.push_back(shared ? endpoint({scope_name, address_name(one)}).id : id.id);
     }
     all.push_back(std::move(ids));
   }
-  clear_gone(endpoints);
-  endpoints_ = std::move(endpoints);
-  scopes_ = std::move(scopes);
+  clear_gone(wanted);
   return all;
 }
 
-store::Status Identities::check_room(std::span<const Service> services) const {
+Identities::Wanted Identities::wanted_by(std::span<const Service> services) const {
+  Wanted wanted;
+  for (const Service& service : services) {
+    const NameHash service_name = hash(service.name);
+    for (const Endpoint& one : service.endpoints) wanted.endpoints.emplace(service_name, one.at);
+    if (!service.affinity_timeout) continue;
+    const NameHash scope_name = hash(service.affinity_scope());
+    wanted.scopes.insert(scope_name);
+    if (!service.shares_affinity()) continue;
+    for (const Endpoint& one : service.endpoints) wanted.endpoints.emplace(scope_name, address_name(one));
+  }
+  return wanted;
+}
+
+store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_use) {
   std::uint64_t new_endpoints = 0;
   std::uint64_t new_scopes = 0;
-  for (const Service& service : services) {
-    if (service.affinity_timeout && !scopes_.contains(service.name)) ++new_scopes;
-    for (const Endpoint& endpoint : service.endpoints) {
-      if (!endpoints_.contains({service.name, endpoint.at})) ++new_endpoints;
-    }
+  for (const EndpointName& name : wanted.endpoints) new_endpoints += endpoints_.contains(name) ? 0 : 1;
+  for (const NameHash& name : wanted.scopes) new_scopes += scopes_.contains(name) ? 0 : 1;
+  collect_free(in_use);
+  if (new_endpoints > free_slots_.size()) {
+    return no_room(std::to_string(new_endpoints) + " new endpoints do not fit: " + std::to_string(free_slots_.size()) +
+                   " of " + std::to_string(limits_.endpoints) + " slots are free; raise tables.endpoints");
   }
-  if (next_slot_ + new_endpoints > slots_.capacity()) {
-    return store::Error{store::ErrorKind::configuration,
-                        std::to_string(new_endpoints) + " new endpoints do not fit: " + std::to_string(next_slot_) +
-                            " of " + std::to_string(slots_.capacity()) + " slots have been used; restart to free them"};
+  if (new_scopes > free_scopes_.size()) {
+    return no_room(std::to_string(new_scopes) +
+                   " new affinity scopes do not fit: " + std::to_string(free_scopes_.size()) + " of " +
+                   std::to_string(limits_.scopes) + " are free; raise tables.scopes");
   }
-  if (next_scope_ - 1 + new_scopes > kScopes) {
-    return store::Error{
-        store::ErrorKind::configuration,
-        "all " + std::to_string(kScopes) + " affinity scopes have been used since the start; restart to free them"};
+  if (header_->next_scope.load(std::memory_order_relaxed) + new_scopes > kScopes) {
+    return no_room("all " + std::to_string(kScopes) +
+                   " affinity scopes have been used up; stop limpet and remove its state file to begin anew");
+  }
+  if (header_->next_id.load(std::memory_order_relaxed) + new_endpoints > UINT32_MAX) {
+    return no_room("all endpoint ids have been used up; stop limpet and remove its state file to begin anew");
   }
   return store::ok();
 }
 
-void Identities::clear_gone(const EndpointNames& kept) {
-  for (const auto& [name, id] : endpoints_) {
-    if (!kept.contains(name)) slots_.set(id, 0);
+/// The lowest last, where they are taken from.
+void Identities::collect_free(const SlotInUse& in_use) {
+  free_slots_.clear();
+  free_scopes_.clear();
+  for (std::uint32_t slot = limits_.endpoints; slot-- > 0;) {
+    const bool free = endpoint_records_[slot].id.load(std::memory_order_relaxed) == 0;
+    if (free && !in_use(slot)) free_slots_.push_back(slot);
   }
+  for (std::uint32_t index = limits_.scopes; index-- > 0;) {
+    if (scope_records_[index].scope.load(std::memory_order_relaxed) == 0) free_scopes_.push_back(index);
+  }
+}
+
+datapath::EndpointId Identities::endpoint(const EndpointName& name) {
+  if (const auto known = endpoints_.find(name); known != endpoints_.end()) return known->second;
+  const std::uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  const datapath::EndpointId id{slot, take(header_->next_id)};
+  EndpointRecord& record = endpoint_records_[slot];
+  record.name = name.first;
+  record.port = name.second.port;
+  record.family = name.second.address.family();
+  std::memcpy(record.address.data(), name.second.address.bytes().data(), name.second.address.size());
+  record.id.store(id.id, std::memory_order_release);
+  endpoints_.emplace(name, id);
+  return id;
+}
+
+std::uint32_t Identities::scope(const NameHash& name) {
+  if (const auto known = scopes_.find(name); known != scopes_.end()) return scope_records_[known->second].scope;
+  const std::uint32_t index = free_scopes_.back();
+  free_scopes_.pop_back();
+  const std::uint32_t number = take(header_->next_scope);
+  scope_records_[index].name = name;
+  scope_records_[index].scope.store(number, std::memory_order_release);
+  scopes_.emplace(name, index);
+  return number;
+}
+
+void Identities::clear_gone(const Wanted& kept) {
+  std::erase_if(endpoints_, [&](const auto& known) {
+    if (kept.endpoints.contains(known.first)) return false;
+    slots_.set({known.second.slot, 0}, 0);
+    endpoint_records_[known.second.slot].id.store(0, std::memory_order_release);
+    return true;
+  });
+  std::erase_if(scopes_, [&](const auto& known) {
+    if (kept.scopes.contains(known.first)) return false;
+    scope_records_[known.second].scope.store(0, std::memory_order_release);
+    return true;
+  });
 }
 
 }  // namespace limpet::service

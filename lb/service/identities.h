@@ -1,27 +1,45 @@
-// identities.h: the names under which tables remember what the configuration says, from one configuration to the next.
+// identities.h: the names under which tables remember what the configuration says, from one configuration to the next and
+// from one process to the next.
 //
 //   endpoint ids   one per endpoint of a service port, in force in the EndpointSlots
-//   scopes         one per service port with affinity: the first half of an affinity's key
+//   scopes         one per service port with affinity (or one that several share): the first half of an affinity's key
+//   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint
 //
 //   assign(new services)   same service name, same address:port   → same EndpointId
-//                          same service name, affinity still on   → same scope
+//                          same scope name, affinity still on     → same scope
 //                          gone from the configuration            → its slot is cleared, its name forgotten:
 //                                                                   if it returns it is new, and its clients choose
 //                                                                   afresh
 //
-// Neither ids nor scopes are ever reused, nor, in this table, are slots. Scopes have 24 bits (the affinity entry's
-// layout). When either runs out, assign() refuses and changes nothing.
-// Control thread only. O(endpoints) a call.
+// The names lie in a given piece of memory, which may be a file that outlives the process:
+//
+//   header       next id, next scope
+//   endpoint[n]  id (0: free), hash of the service's or scope's name, address, port     the index is the slot
+//   scope[m]     scope (0: free), hash of its name
+//
+// Names are 128 bits of SipHash-1-3 under the file's key. A record's id is stored last and cleared first, and a number is
+// used up before it is given: a process that is killed at any instant leaves whole records and no number twice.
+//
+// Ids and scopes are never reused; ids have 32 bits, scopes 24 (the affinity entry's layout). A slot is reused once it is
+// free and, as the caller says, no flow names it. When any of them runs out, assign() refuses and changes nothing.
+// Control thread only. O(endpoints log endpoints) a call.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "conntrack/store/result.h"
+#include "conntrack/store/siphash.h"
 #include "lb/datapath/endpoint_slots.h"
 #include "lb/service/service.h"
 
@@ -31,31 +49,67 @@ namespace limpet::service {
 struct ServiceIds {
   std::uint32_t affinity_scope = 0;             // 0: no affinity
   std::vector<datapath::EndpointId> endpoints;  // in the order of Service::endpoints
+  std::vector<std::uint32_t> affinity_ids;      // the same order: what an affinity of this scope stores
+};
+
+struct IdentityLimits {
+  std::uint32_t endpoints = 65536;  // names of endpoints and of addresses at once: slots
+  std::uint32_t scopes = 16384;     // affinity scopes at once
 };
 
 class Identities {
  public:
   static constexpr std::uint32_t kScopes = (1U << 24) - 1;
 
-  explicit Identities(datapath::EndpointSlots& slots) noexcept : slots_(slots) {}
+  /// Remembered in this object alone; as many names as there are slots.
+  explicit Identities(datapath::EndpointSlots& slots);
+  /// `memory` has memory(limits) bytes, aligned to 8: all zero, or what another process left. `slots` has room for
+  /// limits.endpoints.
+  Identities(datapath::EndpointSlots& slots, const IdentityLimits& limits, const store::HashKey& key,
+             std::span<std::byte> memory);
+  ~Identities();
+  Identities(const Identities&) = delete;
+  Identities& operator=(const Identities&) = delete;
 
+  static std::size_t memory(const IdentityLimits& limits) noexcept;
+
+  using SlotInUse = std::function<bool(std::uint32_t slot)>;
   /// One element per service, in order. Service names are unique. An endpoint of weight 0 drains: serving, not ready.
-  store::Result<std::vector<ServiceIds>> assign(std::span<const Service> services);
+  store::Result<std::vector<ServiceIds>> assign(
+      std::span<const Service> services, const SlotInUse& in_use = [](std::uint32_t) { return false; });
 
  private:
-  using EndpointName = std::pair<std::string, net::AddressPort>;
-  using EndpointNames = std::map<EndpointName, datapath::EndpointId>;
-  using ScopeNames = std::map<std::string, std::uint32_t>;
+  using NameHash = std::array<std::uint64_t, 2>;
+  using EndpointName = std::pair<NameHash, net::AddressPort>;
+  struct Header;
+  struct EndpointRecord;
+  struct ScopeRecord;
+  struct Wanted {
+    std::set<EndpointName> endpoints;
+    std::set<NameHash> scopes;
+  };
 
-  store::Status check_room(std::span<const Service> services) const;
-  void clear_gone(const EndpointNames& kept);
+  void attach(std::span<std::byte> memory);
+  NameHash hash(std::string_view name) const noexcept;
+  Wanted wanted_by(std::span<const Service> services) const;
+  store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);
+  void collect_free(const SlotInUse& in_use);
+  datapath::EndpointId endpoint(const EndpointName& name);
+  std::uint32_t scope(const NameHash& name);
+  void clear_gone(const Wanted& kept);
 
   datapath::EndpointSlots& slots_;
-  EndpointNames endpoints_;
-  ScopeNames scopes_;
-  std::uint32_t next_slot_ = 0;
-  std::uint32_t next_id_ = 1;
-  std::uint32_t next_scope_ = 1;
+  IdentityLimits limits_;
+  store::HashKey key_;
+  std::unique_ptr<std::uint64_t[]> own_memory_;
+  Header* header_ = nullptr;
+  std::span<EndpointRecord> endpoint_records_;
+  std::span<ScopeRecord> scope_records_;
+  // What the records say, and which of them are free.
+  std::map<EndpointName, datapath::EndpointId> endpoints_;
+  std::map<NameHash, std::uint32_t> scopes_;  // index of the record
+  std::vector<std::uint32_t> free_slots_;     // of this call of assign(), as the next
+  std::vector<std::uint32_t> free_scopes_;
 };
 
 }  // namespace limpet::service

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "conntrack/flow/instant.h"
@@ -33,8 +34,13 @@ struct Service {
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   TrafficPolicy internal_policy = TrafficPolicy::cluster;
   std::optional<flow::Seconds> affinity_timeout;  // sessionAffinity; nullopt: None; 0 s: never expires
+  /// Who remembers clients together: empty: this service port alone; else a name that several share.
+  std::string affinity_group;
   MasqueradeMode masquerade = MasqueradeMode::automatic;
   std::vector<Endpoint> endpoints;
+
+  bool shares_affinity() const noexcept { return !affinity_group.empty(); }
+  std::string_view affinity_scope() const noexcept { return shares_affinity() ? affinity_group : name; }
 
   /// The family that it serves: its clusterIP's, else its endpoints'.
   net::Family family() const noexcept {
@@ -43,10 +49,10 @@ struct Service {
   }
 };
 
-/// Endpoints of all services together: the slots that they need.
+/// Endpoints of all services together, and their addresses in shared affinities: the slots that they need at most.
 inline std::uint32_t count_endpoints(std::span<const Service> services) noexcept {
   std::size_t count = 0;
-  for (const Service& service : services) count += service.endpoints.size();
+  for (const Service& service : services) count += service.endpoints.size() * (service.shares_affinity() ? 2 : 1);
   return static_cast<std::uint32_t>(count);
 }
 
