@@ -14,6 +14,7 @@
 #include "conntrack/flow/timeouts.h"
 #include "conntrack/net/address.h"
 #include "lb/datapath/pipeline.h"
+#include "lb/service/identities.h"
 #include "lb/service/service.h"
 
 namespace limpet::service {
@@ -80,8 +81,14 @@ struct Config {
   struct {
     std::uint32_t flows = 1'000'000;
     std::uint32_t affinity = 1'000'000;
+    std::uint32_t affinity_ipv6 = 1'000'000;  // default: as many as affinity
     std::uint32_t fragments = 4096;
+    std::uint32_t endpoints = IdentityLimits{}.endpoints;
+    std::uint32_t scopes = IdentityLimits{}.scopes;
   } tables;
+  std::string state_path = "auto";      // auto | none | the file in which tables outlive the process
+  std::string control_socket = "auto";  // auto | none | the path of the unix socket
+  std::string instance;                 // names both; empty: after the network namespace
   flow::Timeouts timeouts;
   std::vector<Service> services;
 };

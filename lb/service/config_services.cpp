@@ -3,6 +3,7 @@
 #include <tuple>
 #include <utility>
 
+#include "lb/service/config_affinity.h"
 #include "lb/service/config_parts.h"
 #include "lb/service/return_path.h"
 
@@ -12,7 +13,6 @@ namespace {
 constexpr std::uint32_t kMaxWeight = 1U << 20;
 constexpr std::size_t kMaxEndpoints =
     1U << 20;  // with kMaxWeight: the alias table's n * sum of weights stays below 2^64
-constexpr flow::Seconds kDefaultAffinity{10800};
 
 const format::Choice<TrafficPolicy> kPolicies{{"Cluster", TrafficPolicy::cluster}, {"Local", TrafficPolicy::local}};
 
@@ -28,30 +28,8 @@ struct Entry {
   YAML::Mark cluster_ip_at;
   YAML::Mark node_port_at;
   YAML::Mark masquerade_at;
+  YAML::Mark affinity_at;
 };
-
-/// None, ClientIP, or {clientIP: {timeoutSeconds: N}}.
-void read_affinity(Fields& fields, Service& service) {
-  constexpr std::string_view kKey = "sessionAffinity";
-  const YAML::Node node = fields.find(kKey);
-  if (!node.IsDefined()) return;
-  if (!node.IsMap()) {
-    const format::Choice<std::optional<flow::Seconds>> words{{"None", std::nullopt}, {"ClientIP", kDefaultAffinity}};
-    if (const auto value = fields.parse(node, kKey, words)) service.affinity_timeout = *value;
-    return;
-  }
-  service.affinity_timeout = kDefaultAffinity;
-  fields.section(kKey, [&](Fields& affinity) {
-    if (!affinity.has("clientIP"))
-      affinity.error("clientIP", "sessionAffinity has no clientIP; write ClientIP or None");
-    affinity.section("clientIP", [&](Fields& client_ip) {
-      std::uint64_t seconds = 0;
-      const format::Number range{0, 86400};
-      if (!client_ip.read("timeoutSeconds", range, seconds)) return;
-      service.affinity_timeout = flow::Seconds{static_cast<flow::Seconds::rep>(seconds)};
-    });
-  });
-}
 
 void read_endpoint(Fields& fields, Service& service) {
   Endpoint endpoint;
@@ -112,13 +90,13 @@ Entry read_service(Fields& fields) {
   fields.read("nodePort", format::kPort, service.node_port);
   fields.read("externalTrafficPolicy", kPolicies, service.external_policy);
   fields.read("internalTrafficPolicy", kPolicies, service.internal_policy);
-  read_affinity(fields, service);
   std::string algorithm;
   fields.read("algorithm", format::Choice<std::string>{{"random", "random"}}, algorithm);
   const format::Choice<MasqueradeMode> modes{
       {"auto", MasqueradeMode::automatic}, {"always", MasqueradeMode::always}, {"never", MasqueradeMode::never}};
   fields.read("masquerade", modes, service.masquerade);
   read_endpoints(fields, service);
+  read_affinity(fields, service);
   fields.finish();
   if (!fields.has("clusterIP") && !fields.has("nodePort"))
     fields.error("clusterIP", fields.what() + " has neither clusterIP nor nodePort; write one of them");
@@ -126,6 +104,7 @@ Entry read_service(Fields& fields) {
   entry.cluster_ip_at = fields.place("clusterIP");
   entry.node_port_at = fields.place("nodePort");
   entry.masquerade_at = fields.place("masquerade");
+  entry.affinity_at = fields.place("sessionAffinity");
   return entry;
 }
 
@@ -203,6 +182,7 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
   if (!top.has("services")) top.warning("services", "no services: nothing is balanced");
   if (!list.IsDefined() || !top.expect_list(list, "services")) return;
   Conflicts conflicts(top.report());
+  SharedAffinities affinities(top.report());
   ReturnPaths return_paths(node, top.report());
   std::size_t index = 0;
   for (const YAML::Node& element : list) {
@@ -210,6 +190,7 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
     if (!element.IsMap()) continue;
     Entry entry = read_service(fields);
     conflicts.add(entry);
+    affinities.add(entry.service, entry.affinity_at);
     warn_of_own_vip(entry, node, top.report());
     return_paths.add(entry);
     services.push_back(std::move(entry.service));

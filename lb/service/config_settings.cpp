@@ -11,6 +11,7 @@ constexpr format::Number kQueueLength{1, 0xffffffff};
 constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
 constexpr format::Number kTableSize{1, 1U << 31};
 constexpr format::Number kFragments{1, 1U << 24};
+constexpr format::Number kEndpoints{1, 1U << 24};
 constexpr format::Number kReplies{0, 1'000'000};
 constexpr format::Number kBurst{1, 1'000'000};
 
@@ -80,7 +81,11 @@ void read_limits(Fields& top, Config& config) {
   top.section("tables", [&](Fields& tables) {
     tables.read("flows", kTableSize, config.tables.flows);
     tables.read("affinity", kTableSize, config.tables.affinity);
+    config.tables.affinity_ipv6 = config.tables.affinity;
+    tables.read("affinityIPv6", kTableSize, config.tables.affinity_ipv6);
     tables.read("fragments", kFragments, config.tables.fragments);
+    tables.read("endpoints", kEndpoints, config.tables.endpoints);
+    tables.read("scopes", kEndpoints, config.tables.scopes);
   });
   top.section("replies", [&](Fields& replies) {
     replies.read("perSecond", kReplies, config.replies.per_second);
@@ -96,15 +101,20 @@ void read_timeouts(Fields& top, Config& config) {
   });
 }
 
+/// What outlives the process, and what it answers.
+void read_instance(Fields& top, Config& config) {
+  top.read("instance", format::InstanceName{}, config.instance);
+  top.section("state", [&](Fields& state) {
+    state.read("path", format::FileOr{"auto, none, or an absolute path on a tmpfs"}, config.state_path);
+  });
+  top.section("control", [&](Fields& control) {
+    control.read("socket", format::FileOr{"auto, none, or an absolute path"}, config.control_socket);
+  });
+}
+
 /// Features of later versions: their keys are checked as far as they can be.
 void read_later_sections(Fields& top) {
   const format::Text file{"the path of a file"};
-  top.section("state", [&](Fields& state) {
-    std::string path;
-    if (state.read("path", format::Text{"auto, none, or the path of a file"}, path) && path != "none") {
-      warn_without_effect(state, "path", "the tables live in memory and end with the process");
-    }
-  });
   top.section("kubernetes", [&](Fields& kubernetes) {
     std::vector<std::string> files;
     if (kubernetes.read_list("files", file, files)) {
@@ -129,6 +139,7 @@ void read_settings(Fields& top, Config& config) {
   read_masquerade_ports(top, config);
   read_limits(top, config);
   read_timeouts(top, config);
+  read_instance(top, config);
   read_later_sections(top);
 }
 

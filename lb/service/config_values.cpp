@@ -83,6 +83,19 @@ std::optional<std::string> Text::parse(std::string_view text) const {
   return text.empty() ? std::nullopt : std::optional(std::string(text));
 }
 
+std::optional<std::string> FileOr::parse(std::string_view text) const {
+  const bool good = text == "auto" || text == "none" || (text.starts_with('/') && !text.ends_with('/'));
+  return good ? std::optional(std::string(text)) : std::nullopt;
+}
+
+std::optional<std::string> InstanceName::parse(std::string_view text) const {
+  constexpr std::size_t kLongest = 64;
+  constexpr std::string_view kGood = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+  const bool good = !text.empty() && text.size() <= kLongest && text.front() != '.' &&
+                    text.find_first_not_of(kGood) == std::string_view::npos;
+  return good ? std::optional(std::string(text)) : std::nullopt;
+}
+
 std::optional<std::string> ServiceName::parse(std::string_view text) const {
   const std::size_t slash = text.find('/');
   if (slash == std::string_view::npos) return std::nullopt;

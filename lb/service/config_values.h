@@ -98,6 +98,21 @@ struct Text {
   std::string expected() const { return std::string(what); }
 };
 
+/// auto, none, or an absolute path.
+struct FileOr {
+  using value_type = std::string;
+  std::string_view what;
+  std::optional<value_type> parse(std::string_view text) const;
+  std::string expected() const { return std::string(what); }
+};
+
+/// Part of a file's name: letters, digits, '-', '_' and '.', not first.
+struct InstanceName {
+  using value_type = std::string;
+  std::optional<value_type> parse(std::string_view text) const;
+  std::string expected() const { return "a name of letters, digits, '-', '_' and '.', as in blue-1"; }
+};
+
 /// "namespace/name" or "namespace/name:port".
 struct ServiceName {
   using value_type = std::string;

@@ -19,6 +19,13 @@ namespace limpet::service {
 enum class TrafficPolicy { cluster, local };
 enum class MasqueradeMode { automatic, always, never };
 
+/// What makes an affinity last longer.
+enum class AffinityRefresh : std::uint8_t {
+  connections,  // each new connection, as kube-proxy
+  packets,      // each packet of the client
+  never,        // nothing: it ends a fixed time after the choice
+};
+
 struct Endpoint {
   net::AddressPort at;
   std::string node_name;  // empty: unknown, therefore remote
@@ -34,6 +41,8 @@ struct Service {
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   TrafficPolicy internal_policy = TrafficPolicy::cluster;
   std::optional<flow::Seconds> affinity_timeout;  // sessionAffinity; nullopt: None; 0 s: never expires
+  AffinityRefresh affinity_refresh = AffinityRefresh::connections;
+  std::uint8_t affinity_prefix = 0;  // clients whose addresses agree in so many bits are one; 0: in all
   /// Who remembers clients together: empty: this service port alone; else a name that several share.
   std::string affinity_group;
   MasqueradeMode masquerade = MasqueradeMode::automatic;

@@ -164,12 +164,17 @@ const Case kSettings[] = {
      "timeouts: {tcp_establish: 5m}\n",
      {"f:1:1: warning: " + kNoServices,
       "f:1:12: error: unknown key 'tcp_establish' in timeouts; did you mean 'tcp_established'?"}},
+    {"state_that_is_no_path",
+     "state: {path: limpet.state}\ncontrol: {socket: /run/}\ninstance: ../x\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:15: error: path: cannot use 'limpet.state'; write auto, none, or an absolute path on a tmpfs",
+      "f:2:19: error: socket: cannot use '/run/'; write auto, none, or an absolute path",
+      "f:3:11: error: instance: cannot use '../x'; write a name of letters, digits, '-', '_' and '.', as in blue-1"}},
     {"every_later_feature_once",
-     "kubernetes: {files: [a.json]}\nrules: {file: b}\nstate: {path: auto}\nservices: []\n",
+     "kubernetes: {files: [a.json]}\nrules: {file: b}\nservices: []\n",
      {"f:1:21: warning: files has no effect in this version: only native services are balanced",
       "f:2:15: warning: file has no effect in this version: iptables programs are not run",
-      "f:3:15: warning: path has no effect in this version: the tables live in memory and end with the process",
-      "f:4:11: warning: services is empty: nothing is balanced"}},
+      "f:3:11: warning: services is empty: nothing is balanced"}},
 };
 INSTANTIATE_TEST_SUITE_P(settings, Diagnostics, testing::ValuesIn(kSettings), case_name);
 
@@ -289,6 +294,55 @@ const Case kServices[] = {
 };
 INSTANTIATE_TEST_SUITE_P(services, Diagnostics, testing::ValuesIn(kServices), case_name);
 
+const Case kAffinities[] = {
+    {"affinity_words",
+     "services: [{name: a/b:c, nodePort: 1, port: 1, masquerade: never,\n"
+     " sessionAffinity: {clientIP: {refresh: always, scope: all, prefixLength: 33}}}]\n",
+     {"f:2:40: error: refresh: cannot use 'always'; write connections, packets or never",
+      "f:2:55: error: scope: cannot use 'all'; write port or service",
+      "f:2:74: error: prefixLength: cannot use '33'; write a number from 1 to 32"}},
+    {"group_and_scope",
+     "services: [{name: a/b:c, nodePort: 1, port: 1, masquerade: never,\n"
+     " sessionAffinity: {clientIP: {scope: port, group: x}}}]\n",
+     {"f:2:51: error: group and scope exclude each other; remove one of the two"}},
+    {"ports_of_a_service_disagree",
+     "services:\n"
+     "- {name: a/b:c, nodePort: 1, port: 1, masquerade: never, sessionAffinity: {clientIP: {scope: service}}}\n"
+     "- {name: a/b:d, nodePort: 2, port: 1, masquerade: never,\n"
+     "   sessionAffinity: {clientIP: {scope: service, timeoutSeconds: 5}}}\n",
+     {"f:4:21: error: shares its clients with a/b:c on line 2, but states another timeoutSeconds, refresh or "
+      "prefixLength; write the same"}},
+    {"one_group_agrees",
+     "services:\n"
+     "- {name: a/b:c, nodePort: 1, port: 1, masquerade: never, sessionAffinity: {clientIP: {group: x}}}\n"
+     "- {name: d/e:f, nodePort: 2, port: 1, masquerade: never, sessionAffinity: {clientIP: {group: x}}}\n",
+     {}},
+};
+INSTANTIATE_TEST_SUITE_P(affinities, Diagnostics, testing::ValuesIn(kAffinities), case_name);
+
+TEST(ConfigReader, reads_what_an_affinity_is) {
+  const LoadedConfig loaded = read_config(R"(
+services:
+  - {name: a/b:c, clusterIP: 10.96.0.1, port: 80, sessionAffinity: ClientIP}
+  - {name: a/b:d, clusterIP: 10.96.0.1, port: 81, sessionAffinity: {clientIP: {timeoutSeconds: 0, refresh: packets}}}
+  - {name: a/b:e, clusterIP: 10.96.0.1, port: 82, sessionAffinity: {clientIP: {scope: service, prefixLength: 24}}}
+  - {name: a/b:f, clusterIP: "fd00::1", port: 83, sessionAffinity: {clientIP: {group: x, prefixLength: 64, refresh: never}}}
+)",
+                                          "f", "host");
+  ASSERT_TRUE(loaded.config);
+  const std::vector<Service>& services = loaded.config->services;
+  EXPECT_EQ(services[0].affinity_timeout, flow::Seconds{10800});
+  EXPECT_EQ(services[0].affinity_refresh, AffinityRefresh::connections);
+  EXPECT_EQ(services[0].affinity_scope(), "a/b:c");
+  EXPECT_EQ(services[1].affinity_timeout, flow::Seconds{0});
+  EXPECT_EQ(services[1].affinity_refresh, AffinityRefresh::packets);
+  EXPECT_EQ(services[2].affinity_scope(), "service a/b");
+  EXPECT_EQ(services[2].affinity_prefix, 24);
+  EXPECT_EQ(services[3].affinity_scope(), "group x");
+  EXPECT_EQ(services[3].affinity_prefix, 64);
+  EXPECT_EQ(services[3].affinity_refresh, AffinityRefresh::never);
+}
+
 TEST(ConfigReader, hands_out_nothing_with_an_error_and_something_with_a_warning) {
   EXPECT_FALSE(read_config("stop: never\n", "f", "host").config);
   const LoadedConfig warned = read_config("state: {path: auto}\n", "f", "host");
@@ -322,8 +376,10 @@ icmpEcho: reply
 replies: {perSecond: 50, burst: 7}
 onDeath: bypass
 stop: remove
-state: {path: none}
-tables: {flows: 1000, affinity: 2000, fragments: 3000}
+instance: blue
+state: {path: /dev/shm/blue.state}
+control: {socket: none}
+tables: {flows: 1000, affinity: 2000, affinityIPv6: 500, fragments: 3000, endpoints: 70000, scopes: 80}
 timeouts: {tcp_established: 5d, udp: 30, udp_stream: 2m, tcp_close: 10s}
 services: []
 )",
@@ -342,6 +398,12 @@ services: []
   EXPECT_EQ(config.midstream, Midstream::drop);
   EXPECT_EQ(config.reject_with, RejectWith::tcp_reset);
   EXPECT_EQ(config.icmp_echo, IcmpEcho::reply);
+  EXPECT_EQ(config.instance, "blue");
+  EXPECT_EQ(config.state_path, "/dev/shm/blue.state");
+  EXPECT_EQ(config.control_socket, "none");
+  EXPECT_EQ(config.tables.affinity_ipv6, 500U);
+  EXPECT_EQ(config.tables.endpoints, 70000U);
+  EXPECT_EQ(config.tables.scopes, 80U);
   EXPECT_EQ(config.replies.per_second, 50U);
   EXPECT_EQ(config.replies.burst, 7U);
   EXPECT_EQ(config.on_death, OnDeath::bypass);
