@@ -71,6 +71,11 @@ std::size_t Identities::memory(const IdentityLimits& limits) noexcept {
   return sizeof(Header) + sizeof(EndpointRecord) * limits.endpoints + sizeof(ScopeRecord) * limits.scopes;
 }
 
+std::string Identities::layout(const IdentityLimits& limits) {
+  return "names 1: " + std::to_string(limits.endpoints) + " endpoints of " + std::to_string(sizeof(EndpointRecord)) +
+         " bytes, " + std::to_string(limits.scopes) + " scopes of " + std::to_string(sizeof(ScopeRecord));
+}
+
 /// Reads what is there. A record that names an id which was never given is damage, and counts as free.
 void Identities::attach(std::span<std::byte> memory) {
   header_ = std::launder(reinterpret_cast<Header*>(memory.data()));

@@ -72,6 +72,8 @@ class Identities {
   Identities& operator=(const Identities&) = delete;
 
   static std::size_t memory(const IdentityLimits& limits) noexcept;
+  /// Names what the memory looks like: two builds that agree on it may take over each other's.
+  static std::string layout(const IdentityLimits& limits);
 
   using SlotInUse = std::function<bool(std::uint32_t slot)>;
   /// One element per service, in order. Service names are unique. An endpoint of weight 0 drains: serving, not ready.
