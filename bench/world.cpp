@@ -42,7 +42,7 @@ Packets::Packets(std::size_t clients)
 
 World::World(std::uint32_t endpoints, std::uint32_t capacity)
     : slots_(endpoints),
-      affinity_(capacity, kKey),
+      affinity_({.capacity_v4 = capacity, .key = kKey}),
       flows_({.capacity = capacity, .key = kKey, .timeouts = {}}),
       load_(1, endpoints) {
   const std::vector<service::Service> services{make_service(endpoints)};

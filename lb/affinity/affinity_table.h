@@ -1,164 +1,188 @@
-// affinity_table.h: (scope, client) → endpoint, for as long as the client keeps coming back.
+// affinity_table.h: (scope, client) → endpoint, for as long as the client keeps coming back, and longer than the process.
 //
-//   get_or_assign   one critical section: look the client up, judge what is remembered, choose afresh if it
-//                   does not hold, date it. Two workers can never give one client two endpoints
-//   judged          miss      not remembered
-//                   hit       remembered, now - stamp <= timeout (inclusive, to the millisecond), and its
-//                             endpoint is still selectable
-//                   expired   remembered, but too long ago
-//                   moved     remembered in time, but its endpoint may no longer be chosen
-//   timeout         an argument, so a changed configuration holds for clients that are known already.
-//                   Zero: never expires
-//   refreshed       by every get_or_assign: a window that slides with each new connection, as xt_recent's
-//                   --set does. find() refreshes nothing
-//   provisional     until confirm(): the client has answered that endpoint. A fresh choice is provisional
-//                   again
+//   memory   [ head | IPv4: FlatTable of 16-byte entries | IPv6: FlatTable of 32-byte entries ]    anonymous, or a file's
 //
-// AffinityStore is the concept; AffinityTable implements it over oneTBB's concurrent_hash_map (an accessor
-// is the critical section).
+//   get_or_assign   one critical section: look the client up, judge what is remembered, choose afresh if it does not
+//                   hold, date it. Two workers can never give one client two endpoints
+//   find            what is remembered and in time; changes nothing
+//   confirm         the client has answered that endpoint: its entry is provisional no longer; if the entry was given up
+//                   meanwhile, it comes back
+//   refresh         dates an entry anew, if it names that endpoint
+//   put             an entry as it was elsewhere (load, import); pushes nobody out
+//   sweep           some entries at a time: takes out the expired, keeps stamps apart (below)
+//   visit           some entries at a time, for who lists them
 //
-// Bounded: a ring holds the keys, one place each. When all places are taken, a new client's key takes the
-// place of one of the next kScan keys after the hand, and the hand moves on behind it:
+// The words, and what hit, expired and moved mean: affinity.h. Entries: entry_layout.h. Locks, probes, eviction at
+// capacity, what a kill -9 may leave behind: flat_table.h. At capacity expired entries go first, then provisional ones,
+// and only then the oldest confirmed one of some: newcomers that never prove themselves turn over their own entries.
 //
-//   1. an expired one
-//   2. a provisional one
-//   3. a confirmed one; of several of a kind, the one longest unused. Each kind is counted.
+// Time. Stamps have 32 bits, so after 49.7 days an entry would look young again. An entry older than kOldest, 25 days, is
+// expired under every policy but "never" (at most 24 days); a sweep dates it kOldest ago. With a whole lap of the sweep
+// each day no entry is ever older than 26 days. The head keeps the instant of the last sweep in 64 bits: if the process
+// was away for weeks, recover() brings every stamp up to date first.
 //
-// So a flood of clients that never prove themselves turns over its own entries: a confirmed one is lost only
-// where kScan of them stand side by side.
-//
-// Capacity is exact at rest; while n threads add clients at once, the map may hold n entries more.
-// Threads: any. Lock order: ring, then map; get_or_assign never holds both. O(1). Memory: about 120 bytes
-// an entry.
+// Threads: get_or_assign, find, confirm, refresh, put, erase*, prefetch, sweep, visit, counts: any, one shard's lock at a
+// time, a leaf lock, held for one entry or for at most 64 slots. set_scope: the control thread. recover: before any other.
+// Cost: one cache miss for the entry (prefetch overlaps those of a burst); nothing is allocated but set_scope's pages.
+// Memory: 26 bytes an IPv4 entry, 52 an IPv6 entry.
 #pragma once
 
 #include <array>
 #include <atomic>
-#include <concepts>
+#include <cstddef>
 #include <cstdint>
-#include <mutex>
+#include <memory>
 #include <optional>
-#include <utility>
-#include <vector>
+#include <span>
 
-#include <tbb/concurrent_hash_map.h>
-#include <tbb/tbb_allocator.h>
-
-#include "conntrack/flow/endpoint_id.h"
-#include "conntrack/flow/instant.h"
-#include "conntrack/net/address.h"
-#include "conntrack/store/huge_page_allocator.h"
-#include "conntrack/store/siphash.h"
+#include "conntrack/store/flat_table.h"
+#include "conntrack/store/zeroed_memory.h"
+#include "lb/affinity/affinity.h"
+#include "lb/affinity/entry_layout.h"
+#include "lb/affinity/family_table.h"
+#include "lb/affinity/scope_policies.h"
 
 namespace limpet::affinity {
 
-using flow::EndpointId;
-using flow::Instant;
-using flow::Seconds;
+using store::RecoveryCounts;
 
-struct Key {
-  std::uint32_t scope = 0;
-  net::Address client;
-  friend bool operator==(const Key&, const Key&) noexcept = default;
+/// An entry, as visit() shows it.
+struct EntryView {
+  Key key;
+  std::uint32_t endpoint = 0;
+  Instant stamp{};  // of the last refresh
+  bool confirmed = false;
+  bool expired = false;  // by now's policy; it has not been taken out yet
 };
 
-enum class Outcome : std::uint8_t { miss, hit, expired, moved };
-
-struct Assignment {
-  EndpointId endpoint;
-  Outcome outcome = Outcome::miss;
-};
-
-/// Counted since the table was made.
-struct AffinityCounts {
-  std::uint64_t entries = 0;
-  std::uint64_t evicted_expired = 0;
-  std::uint64_t evicted_provisional = 0;
-  std::uint64_t evicted_confirmed = 0;
-};
-
-template <typename T>
-concept AffinityStore = requires(T& table, const T& view, const Key& key, Seconds timeout, Instant now,
-                                 EndpointId endpoint, bool (*selectable)(EndpointId), EndpointId (*pick)()) {
-  { table.get_or_assign(key, timeout, now, selectable, pick) } -> std::same_as<Assignment>;
-  { view.find(key, timeout, now) } -> std::same_as<std::optional<EndpointId>>;
-  table.confirm(key, endpoint);
-  { view.counts() } -> std::same_as<AffinityCounts>;
+/// How far a visit has come. Starts at 0.
+struct Cursor {
+  static constexpr std::uint64_t kEnd = ~std::uint64_t{0};
+  std::uint64_t next = 0;
+  bool at_end() const noexcept { return next == kEnd; }
 };
 
 class AffinityTable {
  public:
-  /// At most `capacity` entries (at least 1); `key` is secret, drawn at random at start.
-  AffinityTable(std::uint32_t capacity, const store::HashKey& key);
+  /// Bytes, both families.
+  static std::size_t memory(const AffinityOptions& options) noexcept;
 
-  /// `selectable(EndpointId) -> bool`: may this endpoint be chosen for this connection? `pick() -> EndpointId`: a fresh
-  /// choice; bounded, called at most once, inside the critical section.
+  /// In anonymous memory of its own. Throws std::bad_alloc where there is none.
+  explicit AffinityTable(const AffinityOptions& options);
+  /// In `memory`, at least memory(options) bytes aligned to 64, that outlive the table. All zero: empty; else it is what a
+  /// table of the same options left there, and recover() comes first.
+  AffinityTable(const AffinityOptions& options, std::span<std::byte> memory);
+  AffinityTable(const AffinityTable&) = delete;
+  AffinityTable& operator=(const AffinityTable&) = delete;
+
+  /// Repairs the shards in which a killed process held the lock.
+  RecoveryCounts recover(Instant now) noexcept;
+
+  /// scope: 1 to kScopes - 1. Holds for the clients that it has already.
+  void set_scope(std::uint32_t scope, ScopePolicy policy) { policies_.set(scope, policy); }
+
+  /// `selectable(endpoint) -> bool`: may this endpoint be chosen for this connection? `pick() -> endpoint`: a fresh choice;
+  /// bounded, called at most once. Both are called inside the critical section.
   template <typename Selectable, typename Pick>
-  Assignment get_or_assign(const Key& key, Seconds timeout, Instant now, Selectable&& selectable, Pick&& pick) {
-    Map::accessor held;
-    const bool created = map_.insert(held, key);
-    Entry& entry = held->second;
-    Assignment result;
-    result.outcome = created ? Outcome::miss : judge(entry, timeout, now, selectable);
-    if (result.outcome != Outcome::hit) {
-      entry.endpoint = pick();
-      entry.confirmed = false;
-    }
-    entry.stamp = now;
-    entry.timeout = timeout;
-    result.endpoint = entry.endpoint;
-    held.release();
-    if (created) make_room_for(key, now);
-    return result;
+  Assignment get_or_assign(const Key& key, Instant now, Selectable&& selectable, Pick&& pick) {
+    const std::uint32_t stamp = clock_.stamp(now);
+    return key.client.is_v4() ? v4_.get_or_assign(key, stamp, selectable, pick)
+                              : v6_.get_or_assign(key, stamp, selectable, pick);
   }
+  std::optional<std::uint32_t> find(const Key& key, Instant now) const noexcept;
+  /// Ignored if the client is remembered for another endpoint.
+  void confirm(const Key& key, std::uint32_t endpoint, Instant now) noexcept;
+  void refresh(const Key& key, std::uint32_t endpoint, Instant now) noexcept;
+  /// Takes the place of what is remembered. False: its shard is full. `stamp` is at most 25 days ago.
+  bool put(const Key& key, std::uint32_t endpoint, Instant stamp, bool confirmed) noexcept;
+  bool erase(const Key& key) noexcept;
+  /// How many there were. A client that comes back while it runs may be left.
+  std::size_t erase_scope(std::uint32_t scope) noexcept { return erase_where(scope); }
+  std::size_t erase_all() noexcept { return erase_where(std::nullopt); }
+  void prefetch(const Key& key) const noexcept { key.client.is_v4() ? v4_.prefetch(key) : v6_.prefetch(key); }
 
-  /// What is remembered and still in time; refreshes nothing.
-  std::optional<EndpointId> find(const Key& key, Seconds timeout, Instant now) const;
+  /// Looks at about `budget` slots, wherever the last call ended; slots() of them are a lap. Returns how many went.
+  std::size_t sweep(std::size_t budget, Instant now) noexcept;
+  std::size_t slots() const noexcept;
 
-  /// The client has answered `endpoint`: its entry is no longer provisional. Ignored if it is remembered for another.
-  void confirm(const Key& key, EndpointId endpoint);
+  /// `visit(const EntryView&)` for the entries of about `budget` slots, without a lock. Returns where to go on; an entry
+  /// that comes, goes or moves meanwhile may be shown or not, or twice.
+  template <typename Visit>
+  Cursor visit(Cursor from, std::size_t budget, Instant now, Visit&& visit) const;
 
-  AffinityCounts counts() const;
-  /// About the bytes that a full table of this capacity takes.
-  static constexpr std::uint64_t memory(std::uint32_t capacity) noexcept { return std::uint64_t{capacity} * 136; }
+  AffinityCounts counts() const noexcept;
 
  private:
-  struct Entry {
-    EndpointId endpoint;
-    Instant stamp{};
-    Seconds timeout{};  // as of the last refresh: a hint for eviction only
-    bool confirmed = false;
-  };
-  struct KeyHash {
-    store::HashKey key;
-    std::size_t hash(const Key& k) const noexcept;
-    bool equal(const Key& a, const Key& b) const noexcept { return a == b; }
-  };
-  using Node = std::pair<const Key, Entry>;
-  using Map = tbb::concurrent_hash_map<Key, Entry, KeyHash, store::HugePageAllocator<Node, tbb::tbb_allocator<Node>>>;
-  static constexpr std::size_t kScan = 8;
-  /// In the order in which they are given up.
-  enum class Standing : std::uint8_t { expired, provisional, confirmed };
+  static constexpr std::uint32_t kPiece = store::FlatTable<EntryV4>::kPiece;
+  static_assert(kPiece == store::FlatTable<EntryV6>::kPiece);
+  static constexpr std::uint32_t kOldest = 25U * 86'400'000;
 
-  static bool in_time(const Entry& entry, Seconds timeout, Instant now) noexcept {
-    return timeout == Seconds::zero() || now - entry.stamp <= timeout;
-  }
-  template <typename Selectable>
-  static Outcome judge(const Entry& entry, Seconds timeout, Instant now, Selectable&& selectable) {
-    if (!in_time(entry, timeout, now)) return Outcome::expired;
-    return selectable(entry.endpoint) ? Outcome::hit : Outcome::moved;
-  }
-  void make_room_for(const Key& key, Instant now);
-  /// The place among the next kScan whose key is given up. The ring is locked and full.
-  std::size_t choose_victim(Instant now);
+  struct alignas(64) Head {
+    std::uint64_t last_sweep;  // 1 + ms since the epoch; 0: never
+    std::uint64_t swept;
+  };
+  /// Where things lie in the memory.
+  struct Plan {
+    store::TableShape v4, v6;
+    std::size_t v4_at, v6_at, end;
+    explicit Plan(const AffinityOptions& options) noexcept;
+  };
+  AffinityTable(const AffinityOptions& options, const Plan& plan, std::unique_ptr<store::ZeroedMemory> own,
+                std::byte* memory);
 
-  Map map_;
-  mutable std::mutex ring_mutex_;
-  std::vector<Key, store::HugePageAllocator<Key>> ring_;
-  std::size_t capacity_;
-  std::size_t hand_ = 0;
-  std::array<std::uint64_t, 3> evicted_{};  // by Standing
+  std::uint64_t pieces() const noexcept { return v4_.table().pieces() + v6_.table().pieces(); }
+  /// `work(family, number)`: the family table that piece `piece` of pieces() belongs to, and its number there.
+  template <typename Self, typename Work>
+  static auto in_family(Self& self, std::uint64_t piece, Work&& work) {
+    const std::uint64_t v4_pieces = self.v4_.table().pieces();
+    return piece < v4_pieces ? work(self.v4_, piece) : work(self.v6_, piece - v4_pieces);
+  }
+  std::size_t erase_where(std::optional<std::uint32_t> scope) noexcept;
+  void catch_up(Instant now) noexcept;
+  template <typename Entry>
+  EntryView view(const store::SlotWords<Entry::kWords>& slot, Instant now) const noexcept;
+  template <typename Entry, typename Visit>
+  void visit_piece(const FamilyTable<Entry>& family, std::uint64_t piece, Instant now, Visit&& visit) const;
+
+  AgeClock clock_;
+  ScopePolicies policies_;
+  std::unique_ptr<store::ZeroedMemory> own_;  // null: the caller's
+  Head& head_;
+  FamilyTable<EntryV4> v4_;
+  FamilyTable<EntryV6> v6_;
+  std::atomic<std::uint64_t> sweep_piece_{0};
 };
+
+template <typename Entry>
+EntryView AffinityTable::view(const store::SlotWords<Entry::kWords>& slot, Instant now) const noexcept {
+  const EntryMeta meta{slot.back()};
+  const std::uint32_t age = AgeClock::age(clock_.stamp(now), meta.stamp());
+  return {.key = Entry::widen(Entry::key_of(slot)),
+          .endpoint = Entry::endpoint(slot),
+          .stamp = now - Milliseconds(age),
+          .confirmed = meta.confirmed(),
+          .expired = !policies_.get(meta.scope()).in_time(age)};
+}
+
+template <typename Entry, typename Visit>
+void AffinityTable::visit_piece(const FamilyTable<Entry>& family, std::uint64_t piece, Instant now,
+                                Visit&& visit) const {
+  std::array<store::SlotWords<Entry::kWords>, kPiece> copies;
+  const std::uint32_t copied = family.copy_piece(piece, copies);
+  for (std::uint32_t i = 0; i < copied; ++i) visit(view<Entry>(copies[i], now));
+}
+
+template <typename Visit>
+Cursor AffinityTable::visit(Cursor from, std::size_t budget, Instant now, Visit&& visit) const {
+  const std::uint64_t end = pieces();
+  for (std::size_t looked_at = 0; from.next < end && looked_at < budget; ++from.next) {
+    in_family(*this, from.next, [&](const auto& family, std::uint64_t piece) {
+      looked_at += family.table().piece(piece).size();
+      visit_piece(family, piece, now, visit);
+    });
+  }
+  return from.next < end ? from : Cursor{Cursor::kEnd};
+}
 
 static_assert(AffinityStore<AffinityTable>);
 

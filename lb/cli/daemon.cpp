@@ -26,6 +26,7 @@ namespace {
 /// Addresses and routes come in bursts: act when they have settled.
 constexpr std::chrono::milliseconds kNodeSettles{50};
 constexpr std::chrono::seconds kDropCheck{10};
+constexpr std::chrono::seconds kSweepEvery{1};
 /// After a failed adaptation to the node's changes.
 constexpr std::chrono::milliseconds kTryAgain{1000};
 /// A killed process lets go of its queues and of the instance lock a little later.
@@ -124,6 +125,7 @@ Status Daemon::run(const service::Config& config) {
   if (Status diverted = daemon.divert(); !diverted) return diverted;
   daemon.watch_node();
   daemon.watch_drops();
+  daemon.sweep_affinity();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
   notify_service_manager("READY=1");
@@ -254,6 +256,15 @@ void Daemon::watch_drops() {
     }
     drops_ = drops;
     watch_drops();
+  });
+}
+
+void Daemon::sweep_affinity() {
+  sweep_timer_.expires_after(kSweepEvery);
+  sweep_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    engine_->sweep_affinity(kSweepEvery);
+    sweep_affinity();
   });
 }
 

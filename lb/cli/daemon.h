@@ -60,6 +60,7 @@ class Daemon {
   /// False if it is to be tried again.
   bool adapt_to_node();
   void watch_drops();
+  void sweep_affinity();
   void log_stats() const;
 
   const service::Config& config_;
@@ -80,6 +81,7 @@ class Daemon {
   boost::asio::steady_timer node_timer_{io_};
   bool node_read_awaited_ = false;
   boost::asio::steady_timer drop_timer_{io_};
+  boost::asio::steady_timer sweep_timer_{io_};
 };
 
 }  // namespace limpet::cli

@@ -17,6 +17,9 @@ using nlohmann::ordered_json;
 
 namespace {
 
+/// Expired affinities are taken out after so long at most.
+constexpr std::chrono::seconds kAffinityLap{600};
+
 std::uint64_t random_word() {
   static std::random_device device;
   return std::uint64_t{device()} << 32 | device();
@@ -36,8 +39,16 @@ queue::ReplyOptions reply_options(const service::Config& config) noexcept {
   return {.mark = config.mark_mask, .per_second = config.replies.per_second, .burst = config.replies.burst};
 }
 
-std::uint64_t table_memory(const service::Config& config) noexcept {
-  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(config.tables.affinity) +
+affinity::AffinityOptions affinity_options(const service::Config& config) {
+  return {.capacity_v4 = config.tables.affinity,
+          .capacity_v6 = config.tables.affinity_ipv6,
+          .key = random_key(),
+          .epoch = flow::now(),
+          .workers = config.queues.count};
+}
+
+std::uint64_t table_memory(const service::Config& config) {
+  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(affinity_options(config)) +
          flow::FragmentTable::memory(config.tables.fragments);
 }
 
@@ -59,7 +70,7 @@ store::Error too_large(const service::Config& config, std::uint64_t needed) {
 Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints)
     : workers_(config.queues.count),
       slots_(endpoints),
-      affinity_(config.tables.affinity, random_key()),
+      affinity_(affinity_options(config)),
       flows_({.capacity = config.tables.flows, .key = random_key(), .timeouts = config.timeouts}),
       ports_(node_port_pool(config)),
       fragments_({.capacity = config.tables.fragments, .key = random_key(), .timeout = config.timeouts.frag}),
@@ -99,6 +110,11 @@ datapath::DiversionPlan Engine::update(node::NodeView node) {
   return plan();
 }
 
+void Engine::sweep_affinity(std::chrono::seconds elapsed) {
+  const auto share = affinity_.slots() * static_cast<std::uint64_t>(elapsed.count());
+  affinity_.sweep(share / static_cast<std::uint64_t>(kAffinityLap.count()) + 1, flow::now());
+}
+
 datapath::DiversionPlan Engine::plan() const {
   return snapshot_->diversion(*node_.load());
 }
@@ -119,9 +135,12 @@ ordered_json Engine::stats() const {
   all["flows"] = flows_.size();
   all["flows_capacity"] = flows_.capacity();
   all["affinities"] = affinity.entries;
+  all["affinities_capacity"] = affinity.capacity;
+  all["affinities_provisional"] = affinity.provisional;
   all["affinities_evicted_expired"] = affinity.evicted_expired;
   all["affinities_evicted_provisional"] = affinity.evicted_provisional;
   all["affinities_evicted_confirmed"] = affinity.evicted_confirmed;
+  all["affinities_swept"] = affinity.swept;
   all["endpoints"] = endpoint_stats();
   return all;
 }

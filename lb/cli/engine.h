@@ -8,6 +8,7 @@
 // Owns the tables; outlives the workers. The control thread alone calls what is not const.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -45,6 +46,8 @@ class Engine {
   /// The node has changed. Returns what must be diverted now.
   datapath::DiversionPlan update(node::NodeView node);
   datapath::DiversionPlan plan() const;
+  /// Once in a while, with the time since the last call: takes out expired affinities, a part of the table at a time.
+  void sweep_affinity(std::chrono::seconds elapsed);
   std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
 
   /// What clients will miss, in words: to be logged.

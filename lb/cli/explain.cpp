@@ -62,7 +62,7 @@ class Bench {
   service::Balancer& balancer() noexcept { return *balancer_; }
 
  private:
-  explicit Bench(std::uint32_t endpoints) : slots_(endpoints), affinity_(1, store::HashKey{}) {}
+  explicit Bench(std::uint32_t endpoints) : slots_(endpoints), affinity_({.capacity_v4 = 1}) {}
 
   datapath::EndpointSlots slots_;
   affinity::AffinityTable affinity_;  // empty: one connection is asked about, and it is the first

@@ -81,7 +81,7 @@ class Decider {
   virtual Decision decide(const NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) = 0;
   /// The client (the connection's source) has answered the endpoint: what was remembered for it is no longer provisional.
-  virtual void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint) = 0;
+  virtual void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant now) = 0;
   /// May a UDP flow stay where it is? Not virtual: one load.
   bool still_valid(EndpointId endpoint) const noexcept { return slots_.is(endpoint, EndpointSlots::serving); }
 

@@ -264,7 +264,8 @@ void Pipeline::confirm(Flow& flow, Crossing& crossing) {
   flow.confirmed = true;
   crossing.worker.counters.add(Counter::confirmed);
   crossing.worker.load.on(FlowEvent::established, flow.endpoint_id);
-  if (flow.affinity_scope != 0) decider_.confirm(flow.client.address, flow.affinity_scope, flow.endpoint_id);
+  if (flow.affinity_scope == 0) return;
+  decider_.confirm(flow.client.address, flow.affinity_scope, flow.endpoint_id, crossing.now);
 }
 
 void Pipeline::retire(const Flow& flow, flow::Instant now, WorkerContext& worker) noexcept {

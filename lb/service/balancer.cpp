@@ -41,8 +41,13 @@ Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& cl
 }  // namespace
 
 Balancer::Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const Snapshot> snapshot,
-                   affinity::AffinityTable& affinity) noexcept
-    : Decider(slots), snapshot_(std::move(snapshot)), affinity_(affinity) {}
+                   affinity::AffinityTable& affinity)
+    : Decider(slots), snapshot_(std::move(snapshot)), affinity_(affinity) {
+  for (const auto& port : snapshot_->ports()) {
+    if (port->affinity_scope() == 0) continue;
+    affinity_.set_scope(port->affinity_scope(), {.timeout = *port->service().affinity_timeout});
+  }
+}
 
 Decision Balancer::decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) {
@@ -62,17 +67,17 @@ Decision Balancer::decide(const datapath::NewConnection& connection, const node:
 Decision Balancer::assign(const Match& match, const net::Address& client, flow::Instant now, pick::Rng& rng) {
   const ServicePort& port = *match.port;
   std::uint32_t chosen = 0;  // the index behind the id that the table returns
-  const auto selectable = [&](EndpointId id) {
+  const auto selectable = [&](std::uint32_t id) {
     const std::optional<std::uint32_t> index = port.find(id, match.set);
     chosen = index.value_or(0);
     return index.has_value();
   };
   const auto pick = [&] {
     chosen = port.pick(match.set, rng);
-    return port.id(chosen);
+    return port.id(chosen).id;
   };
   const affinity::Key key{port.affinity_scope(), client};
-  const auto given = affinity_.get_or_assign(key, *port.service().affinity_timeout, now, selectable, pick);
+  const auto given = affinity_.get_or_assign(key, now, selectable, pick);
   return dnat_to(match, chosen, client, outcome_of(given.outcome));
 }
 
@@ -83,7 +88,7 @@ Decision Balancer::recall(const Match& match, const net::Address& client, flow::
   unknown.reason = Reason::midstream;
   if (port.affinity_scope() == 0) return unknown;
   unknown.affinity = AffinityOutcome::miss;
-  const auto known = affinity_.find({port.affinity_scope(), client}, *port.service().affinity_timeout, now);
+  const auto known = affinity_.find({port.affinity_scope(), client}, now);
   if (!known) return unknown;
   const std::optional<std::uint32_t> index = port.find(*known, match.set);
   if (index) return dnat_to(match, *index, client, AffinityOutcome::hit);
@@ -91,8 +96,8 @@ Decision Balancer::recall(const Match& match, const net::Address& client, flow::
   return unknown;
 }
 
-void Balancer::confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint) {
-  if (affinity_scope != 0) affinity_.confirm({affinity_scope, client}, endpoint);
+void Balancer::confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant now) {
+  if (affinity_scope != 0) affinity_.confirm({affinity_scope, client}, endpoint.id, now);
 }
 
 }  // namespace limpet::service

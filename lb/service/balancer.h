@@ -9,7 +9,7 @@
 // two doors with different sets is moved when its endpoint is not in the narrower one (kube-proxy may hold two
 // entries). A packet from the middle of a connection (known_clients_only) reads the table and changes nothing.
 //
-// decide() is O(1) in services and endpoints and allocates nothing but a new affinity entry. Any number of threads.
+// decide() is O(1) in services and endpoints and allocates nothing. Any number of threads.
 #pragma once
 
 #include <memory>
@@ -22,13 +22,15 @@ namespace limpet::service {
 
 class Balancer final : public datapath::Decider {
  public:
-  /// `slots` are those that the snapshot's ids are in force in. Both references outlive the Balancer.
+  /// `slots` are those that the snapshot's ids are in force in. Both references outlive the Balancer. Tells the table how
+  /// long each service port with affinity remembers.
   Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const Snapshot> snapshot,
-           affinity::AffinityTable& affinity) noexcept;
+           affinity::AffinityTable& affinity);
 
   datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
                             pick::Rng& rng) override;
-  void confirm(net::Address client, std::uint32_t affinity_scope, datapath::EndpointId endpoint) override;
+  void confirm(net::Address client, std::uint32_t affinity_scope, datapath::EndpointId endpoint,
+               flow::Instant now) override;
 
   const Snapshot& snapshot() const noexcept { return *snapshot_; }
 

@@ -31,11 +31,11 @@ ServicePort::Members ServicePort::gather(Set set) const {
   return result;
 }
 
-std::optional<std::uint32_t> ServicePort::find(datapath::EndpointId id, Set set) const noexcept {
-  const auto found = by_id_.find(id.id);
+std::optional<std::uint32_t> ServicePort::find(std::uint32_t id, Set set) const noexcept {
+  const auto found = by_id_.find(id);
   if (found == by_id_.end()) return std::nullopt;
   const std::uint32_t index = found->second;
-  if (ids_.endpoints[index] != id || !left_out(index, set).empty()) return std::nullopt;
+  if (!left_out(index, set).empty()) return std::nullopt;
   return index;
 }
 

@@ -3,7 +3,7 @@
 //   endpoints   [ e0 e1 e2 e3 … ]      as configured; an index names one from here on
 //   sets        cluster  {e0 e1 e2 e3}  every endpoint of positive weight      + alias table
 //               local    {e0 e2}        those of them on this node             + alias table
-//   by id       EndpointId → index, and from there in O(1) whether it is in a set: what affinity asks
+//   by id       EndpointId::id → index, and from there in O(1) whether it is in a set: what affinity asks
 //
 // Each is built from its own Service and knows no other: one service can be replaced in a snapshot without its
 // neighbours. A weight of 0 takes an endpoint out of both sets; flows that it has go on.
@@ -45,7 +45,7 @@ class ServicePort {
     return from.indices[from.table.pick(rng)];
   }
   /// The index of the endpoint that `id` names, if it is in `set` and holds any weight.
-  std::optional<std::uint32_t> find(datapath::EndpointId id, Set set) const noexcept;
+  std::optional<std::uint32_t> find(std::uint32_t id, Set set) const noexcept;
 
   /// Why an endpoint is not in `set`; empty if it is.
   std::string_view left_out(std::uint32_t index, Set set) const noexcept;

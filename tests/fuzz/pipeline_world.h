@@ -71,7 +71,7 @@ class PortDecider final : public datapath::Decider {
     decision.affinity_scope = 7;
     return decision;
   }
-  void confirm(net::Address, std::uint32_t, flow::EndpointId) override {}
+  void confirm(net::Address, std::uint32_t, flow::EndpointId, flow::Instant) override {}
 };
 
 /// Sees to it that each crossing is told of once, with the verdict that is given.

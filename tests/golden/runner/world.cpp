@@ -42,7 +42,7 @@ std::uint32_t interface_number(const std::string& name) {
 
 World::World(const service::Config& config)
     : slots_(service::count_endpoints(config.services)),
-      affinity_(config.tables.affinity, kKey),
+      affinity_({.capacity_v4 = config.tables.affinity, .capacity_v6 = config.tables.affinity, .key = kKey}),
       flows_({.capacity = config.tables.flows, .key = kKey, .timeouts = config.timeouts}),
       ports_(service::make_port_pool(config)),
       fragments_({.capacity = config.tables.fragments, .key = kKey, .timeout = config.timeouts.frag}),

@@ -43,7 +43,7 @@ class ScriptedDecider final : public Decider {
     if (script_.size() > 1) script_.pop_front();
     return decision;
   }
-  void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint) override {
+  void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant) override {
     const std::lock_guard lock(mutex_);
     confirmed.push_back({client, affinity_scope, endpoint});
   }

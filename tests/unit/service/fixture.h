@@ -106,7 +106,7 @@ class World {
  private:
   datapath::EndpointSlots slots_{64};
   Identities identities_;
-  affinity::AffinityTable table_{1024, store::HashKey{}};
+  affinity::AffinityTable table_{{.capacity_v4 = 1024, .capacity_v6 = 1024}};
   std::unique_ptr<Balancer> balancer_;
 };
 
