@@ -6,6 +6,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <cstring>
 
 #include <sched.h>
 
@@ -31,6 +33,15 @@ class SpinLock {
   }
   void unlock() noexcept {
     held_.store(false, std::memory_order_release);
+  }
+
+  /// For recovery, where nobody else is: unlocked; was it locked? The byte may be damaged, so it is not read as a bool.
+  bool reset() noexcept {
+    std::uint8_t raw;
+    static_assert(sizeof raw == sizeof *this);
+    std::memcpy(&raw, static_cast<const void*>(this), sizeof raw);
+    unlock();
+    return raw != 0;
   }
 
  private:
