@@ -20,6 +20,19 @@ class Bucket {
   /// The chain's head as it is now, perhaps only for a moment: for prefetching.
   std::uint32_t peek() const noexcept { return word_.load(std::memory_order_relaxed) & ~kLocked; }
 
+  /// For recovery, where nobody else is. Empty and unlocked; was it locked?
+  bool reset() noexcept {
+    const bool was_locked = (word_.load(std::memory_order_relaxed) & kLocked) != 0;
+    word_.store(0, std::memory_order_relaxed);
+    return was_locked;
+  }
+  /// For recovery: a new head. Returns the old one, which is to follow it.
+  std::uint32_t push(std::uint32_t id) noexcept {
+    const std::uint32_t old = word_.load(std::memory_order_relaxed);
+    word_.store(id, std::memory_order_relaxed);
+    return old;
+  }
+
   /// Holds the lock; head() may be changed; unlocks with what it is then.
   class Guard {
    public:

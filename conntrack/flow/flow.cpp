@@ -3,7 +3,17 @@
 #include <algorithm>
 #include <memory>
 
+#include "conntrack/flow/damage.h"
+
 namespace limpet::flow {
+
+namespace {
+
+bool has_name(net::Protocol protocol) noexcept {
+  return net::is_connection_oriented(protocol) || protocol == net::Protocol::udp || protocol == net::Protocol::udplite;
+}
+
+}  // namespace
 
 void Flow::start(net::Protocol of) noexcept {
   protocol = of;
@@ -21,6 +31,19 @@ void Flow::adopt() noexcept {
   } else if (is_sctp()) {
     sctp.adopt();
   }
+}
+
+bool Flow::is_whole() const noexcept {
+  if (phase.load(std::memory_order_relaxed) > Phase::ending || !has_name(protocol)) return false;
+  if (!are_bools(masquerade, confirmed, replied, shared, direct, linked[0], linked[1], linked[2])) return false;
+  // One family on both sides of the translation: a packet is rewritten in place.
+  const net::Family family = client.address.family();
+  if (family != net::Family::v4 && family != net::Family::v6) return false;
+  for (const net::AddressPort* end : {&service, &endpoint, &client_near}) {
+    if (end->address.family() != family) return false;
+  }
+  if (linked[static_cast<unsigned>(KeyRole::inner)] && egress.address.family() != family) return false;
+  return is_sctp() ? sctp.is_whole() : tcp.is_whole();
 }
 
 bool Flow::half_open() const noexcept {

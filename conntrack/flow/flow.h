@@ -34,6 +34,14 @@
 namespace limpet::flow {
 
 enum class KeyRole : std::uint8_t { outer, middle, inner };
+
+/// Where a record is in its life. What a process that was killed has left of it is in flow_table.h.
+enum class Phase : std::uint8_t {
+  free,    // nobody's
+  begun,   // being created: some of its keys may stand in the index
+  live,    // complete
+  ending,  // being removed
+};
 inline constexpr std::size_t kKeyRoles = 3;
 
 /// The two ends of a key, the client's side first.
@@ -48,7 +56,7 @@ inline constexpr Seconds kPortHold{60};
 /// Three cache lines: what every hit reads and writes; the ends that a hit compares and writes into the packet; the rest.
 struct alignas(64) Flow {
   store::SpinLock lock;
-  bool live = false;
+  std::atomic<Phase> phase{Phase::free};
   net::Protocol protocol{};
   bool masquerade = false;
   bool confirmed = false;  // the client has proved itself
@@ -119,12 +127,15 @@ struct alignas(64) Flow {
       return tcp.proves_client(packet);
     return is_sctp() ? sctp.proves_client(packet) : replied;
   }
+  /// Could this be a flow in use? For records found in a file: damaged ones must not be believed.
+  bool is_whole() const noexcept;
   /// Cheapest to lose: nobody has answered, or it is over.
   bool half_open() const noexcept;
   /// Move the deadline: called once for each packet that belongs to the flow.
   void touch(const Timeouts& timeouts, Instant now) noexcept;
 };
 static_assert(sizeof(Flow) == 192);
+static_assert(std::is_trivially_destructible_v<Flow>, "records outlive the process");
 static_assert(sizeof(SctpTracker) <= sizeof(TcpTracker));
 static_assert(std::is_trivially_copyable_v<TcpTracker> && std::is_trivially_copyable_v<SctpTracker>);
 

@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <stdexcept>
+#include <utility>
 
 namespace limpet::flow {
 
@@ -15,28 +17,54 @@ std::uint64_t packed(const net::AddressPort& end) noexcept {
   return end.address.words()[0] << 16 | end.port;
 }
 
+std::uint32_t within_limits(std::uint32_t capacity) noexcept {
+  return std::clamp<std::uint32_t>(capacity, 1, Bucket::kMostLinks / kKeyRoles);
+}
+
 std::uint64_t bucket_count(std::uint32_t capacity) noexcept {
-  return std::max<std::uint64_t>(std::bit_ceil(std::uint64_t{capacity} * kKeyRoles), 1024);
+  return std::max<std::uint64_t>(std::bit_ceil(std::uint64_t{within_limits(capacity)} * kKeyRoles), 1024);
+}
+
+/// What stands before goes into memory before what comes after: for who reads it when this process has been killed.
+void keep_order() noexcept {
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+bool is_in_use(const Flow& flow) noexcept {
+  const Phase phase = flow.phase.load(std::memory_order_relaxed);
+  return phase == Phase::begun || phase == Phase::live;
 }
 
 }  // namespace
 
-FlowTable::FlowTable(const FlowTableOptions& options)
-    : capacity_(std::clamp<std::uint32_t>(options.capacity, 1, Bucket::kMostLinks / kKeyRoles)),
-      bucket_mask_(bucket_count(capacity_) - 1),
+FlowTable::FlowTable(const FlowTableOptions& options, std::span<std::byte> memory)
+    : capacity_(within_limits(options.capacity)),
+      bucket_mask_(static_cast<std::uint32_t>(bucket_count(capacity_) - 1)),
       key_(options.key),
       timeouts_(options.timeouts),
-      record_memory_(sizeof(Flow) * capacity_),
-      bucket_memory_(sizeof(Bucket) * (bucket_mask_ + 1)),
-      records_(reinterpret_cast<Flow*>(record_memory_.data())),
-      buckets_(new (bucket_memory_.data()) Bucket[bucket_mask_ + 1]) {}
-
-std::uint64_t FlowTable::memory(std::uint32_t capacity) noexcept {
-  return sizeof(Flow) * std::uint64_t{capacity} + sizeof(Bucket) * bucket_count(capacity);
+      header_(reinterpret_cast<Header*>(memory.data())),
+      buckets_(reinterpret_cast<Bucket*>(memory.data() + sizeof(Header))),
+      records_(reinterpret_cast<Flow*>(buckets_ + bucket_mask_ + 1)) {
+  if (memory.size() < FlowTable::memory(options.capacity)) throw std::length_error("flow table: too little memory");
 }
 
-FlowTable::~FlowTable() {
-  std::destroy_n(records_, used_.load());
+FlowTable::FlowTable(const FlowTableOptions& options)
+    : FlowTable(options, std::make_unique<store::ZeroedMemory>(memory(options.capacity))) {}
+
+FlowTable::FlowTable(const FlowTableOptions& options, std::unique_ptr<store::ZeroedMemory> own)
+    : FlowTable(options, std::span(own->data(), memory(options.capacity))) {
+  own_memory_ = std::move(own);
+}
+
+std::uint64_t FlowTable::memory(std::uint32_t capacity) noexcept {
+  const std::uint64_t records = within_limits(capacity);
+  return sizeof(Header) + sizeof(Bucket) * bucket_count(capacity) + sizeof(Flow) * records;
+}
+
+std::string FlowTable::layout() {
+  return "flows 1: header " + std::to_string(sizeof(Header)) + ", bucket " + std::to_string(sizeof(Bucket)) +
+         ", record " + std::to_string(sizeof(Flow)) + ", tcp " + std::to_string(sizeof(TcpTracker)) + ", sctp " +
+         std::to_string(sizeof(SctpTracker));
 }
 
 std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
@@ -56,12 +84,12 @@ std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
 
 std::uint64_t FlowTable::prefetch(const net::Tuple& tuple) const noexcept {
   const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
-  __builtin_prefetch(&bucket(h), 1);
+  __builtin_prefetch(&bucket(tag(h)), 1);
   return h;
 }
 
 void FlowTable::prefetch_flow(std::uint64_t prefetched) const noexcept {
-  const std::uint32_t id = bucket(prefetched).peek();
+  const std::uint32_t id = bucket(tag(prefetched)).peek();
   if (id == 0) return;
   const auto* line = reinterpret_cast<const std::byte*>(&records_[(id - 1) / kKeyRoles]);
   for (std::size_t offset = 0; offset < sizeof(Flow); offset += 64) __builtin_prefetch(line + offset, 1);
@@ -88,7 +116,7 @@ LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
     std::uint32_t id = 0;
     std::uint32_t generation = 0;
     {
-      Bucket::Guard chain(bucket(h));
+      Bucket::Guard chain(bucket(tag(h)));
       id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
       if (id == 0) return {};
       generation = records_[(id - 1) / kKeyRoles].generation.load(std::memory_order_relaxed);
@@ -100,7 +128,7 @@ LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
 
 LockedFlow FlowTable::try_find(const net::Tuple& tuple) noexcept {
   const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
-  Bucket::Guard chain(bucket(h));
+  Bucket::Guard chain(bucket(tag(h)));
   const std::uint32_t id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
   if (id == 0) return {};
   Flow& flow = records_[(id - 1) / kKeyRoles];
@@ -111,7 +139,8 @@ LockedFlow FlowTable::try_find(const net::Tuple& tuple) noexcept {
 LockedFlow FlowTable::relock(const FlowRef& ref, KeyRole role) noexcept {
   Flow& flow = records_[ref.record];
   flow.lock.lock();
-  if (flow.live && flow.generation.load(std::memory_order_relaxed) == ref.generation) return {flow, role};
+  // A creation that nobody has committed, and whose lock is free, is found like any other.
+  if (is_in_use(flow) && flow.generation.load(std::memory_order_relaxed) == ref.generation) return {flow, role};
   flow.lock.unlock();
   return {};
 }
@@ -122,7 +151,7 @@ FlowTable::Create FlowTable::create(const net::Tuple& outer, LockedFlow& created
   flow->start(outer.protocol);
   flow->client = flow->client_near = outer.source;
   flow->service = outer.destination;
-  flow->live = true;
+  flow->phase.store(Phase::begun, std::memory_order_release);
   created = LockedFlow(*flow, KeyRole::outer);
   if (link(*flow, KeyRole::outer)) return Create::created;
   remove(std::move(created));
@@ -130,31 +159,35 @@ FlowTable::Create FlowTable::create(const net::Tuple& outer, LockedFlow& created
 }
 
 bool FlowTable::link(Flow& flow, KeyRole role) noexcept {
+  const auto r = static_cast<unsigned>(role);
   const Ends ends = flow.ends(role);
   const std::uint64_t h = hash(flow.protocol, ends.near, ends.far);
-  Bucket::Guard chain(bucket(h));
+  Bucket::Guard chain(bucket(tag(h)));
   if (search(chain.head(), tag(h), flow.protocol, ends.near, ends.far) != 0) return false;
-  flow.links[static_cast<unsigned>(role)] = {chain.head(), tag(h)};
-  flow.linked[static_cast<unsigned>(role)] = true;
+  flow.links[r] = {chain.head(), tag(h)};
+  keep_order();
+  flow.linked[r] = true;  // from here on recovery takes ends and tag for granted
   chain.head() = link_id(flow, role);
-  return true;
+  return true;  // unlocking the bucket publishes the head
 }
 
 void FlowTable::unlink(Flow& flow, KeyRole role) noexcept {
-  if (!flow.linked[static_cast<unsigned>(role)]) return;
-  const Ends ends = flow.ends(role);
-  Bucket::Guard chain(bucket(hash(flow.protocol, ends.near, ends.far)));
+  const auto r = static_cast<unsigned>(role);
+  if (!flow.linked[r]) return;
+  Bucket::Guard chain(bucket(flow.links[r].tag));
   std::uint32_t* at = &chain.head();
   while (*at != link_id(flow, role)) at = &records_[(*at - 1) / kKeyRoles].links[(*at - 1) % kKeyRoles].next;
-  *at = flow.links[static_cast<unsigned>(role)].next;
-  flow.linked[static_cast<unsigned>(role)] = false;
+  *at = flow.links[r].next;
+  flow.linked[r] = false;
 }
 
 void FlowTable::remove(LockedFlow&& locked) noexcept {
   Flow& flow = *locked;
+  flow.phase.store(Phase::ending, std::memory_order_release);
+  keep_order();
   for (const KeyRole role : {KeyRole::inner, KeyRole::middle, KeyRole::outer}) unlink(flow, role);
-  flow.live = false;
   flow.generation.fetch_add(1, std::memory_order_relaxed);
+  flow.phase.store(Phase::free, std::memory_order_release);
   locked.unlock();
   give_back(flow);
 }
@@ -166,9 +199,9 @@ Flow* FlowTable::take() noexcept {
     if (free_ != 0) {
       flow = &records_[free_ - 1];
       free_ = flow->next_free;
-    } else if (const std::uint32_t used = used_.load(std::memory_order_relaxed); used < capacity_) {
+    } else if (const std::uint32_t used = records_in_use(); used < capacity_) {
       flow = new (&records_[used]) Flow;
-      used_.store(used + 1, std::memory_order_release);
+      header_->used.store(used + 1, std::memory_order_release);
     }
   }
   if (flow == nullptr) return nullptr;
@@ -189,11 +222,11 @@ void FlowTable::give_back(Flow& flow) noexcept {
 }
 
 LockedFlow FlowTable::next_in_sweep() noexcept {
-  const std::uint32_t used = used_.load(std::memory_order_acquire);
+  const std::uint32_t used = header_->used.load(std::memory_order_acquire);
   if (used == 0) return {};
   Flow& flow = records_[cursor_.fetch_add(1, std::memory_order_relaxed) % used];
   if (!flow.lock.try_lock()) return {};
-  if (flow.live) return {flow, KeyRole::outer};
+  if (is_in_use(flow)) return {flow, KeyRole::outer};
   flow.lock.unlock();
   return {};
 }

@@ -3,32 +3,67 @@
 //   records   a slab of fixed capacity; a record is taken, used, given back; its generation counts the uses
 //   index     buckets → chains of links (record, role), kept inside the records: no allocation after start
 //     hash      SipHash-1-3 under a secret key of protocol and the unordered pair of ends, so a packet
-//               finds its flow from either direction, at any hook
+//               finds its flow from either direction, at any hook; its low 32 bits are the link's tag
 //     locks     one in each bucket (bucket.h); the bucket follows from the packet alone
 //
-//   buckets_ [ 0 | 5 | 0 | 1 | … ]      link id = 1 + record * 3 + role, 0: end of chain
+//   buckets_ [ 0 | 5 | 0 | 1 | … ]      bucket = tag mod their number; link id = 1 + record * 3 + role, 0: end of chain
 //                  │       └──▶ record 0 outer ──▶ record 7 middle ──▶ 0
 //                  └──────────▶ record 1 middle ─▶ 0
 //
 // Lock order: a record's lock first; a bucket, the free list (and elsewhere affinity and ports) are
 // leaf locks, never two at once; never two records at once, but by try_find(), which does not wait.
-//   find      bucket → (record, generation) → release → record lock → recheck generation and liveness; else
+//   find      bucket → (record, generation) → release → record lock → recheck generation and phase; else
 //             again
 //   create    take a record, lock it, insert-if-absent its outer key; who loses that race gives the record
-//             back and finds the winner's
+//             back and finds the winner's. The creator decides, links the middle key, and commits
 //   remove    under the record's lock: unlink each key, next generation, give back
 // A record whose creation is not complete is locked, so whoever finds it waits until the decision is made.
 //
 // A burst of packets is announced first: prefetch() of each brings in its bucket, prefetch_flow() then the record that the
 // bucket names, so that the misses of a whole burst overlap. Hints only.
 //
-// Cost: find, create, link and remove are O(1) expected (load factor <= 1 link a bucket). Sweeps skip a
-// record that another thread has locked: it is in use, so neither due nor idle.
+// The memory may be a file's (store/mapped_region.h), and outlive the process:
+//
+//   [ header: used_ | buckets_ | records_ ]
+//
+// What kill -9 leaves behind. A thread that is killed stops between two instructions: what it stored before is there, what
+// comes later is not. So only the compiler must keep the order, and release stores and signal fences make it. Whoever
+// changes a record holds its lock, which says after the kill that the record may be torn; its phase says what to do:
+//
+//          lock          create(): first link        commit()            remove(): unlinked          unlock
+//   free ────────▶ free ──────────▶ begun ────────────▶ live ──────────────▶ ending ─────────▶ free ────────▶ free
+//
+//   free     nothing of it is in the index. Its contents mean nothing                                  → free
+//   begun    the first packet has not left: undone; its retransmission begins again                    → free
+//   live     outer and middle keys stand since before commit(), until after `ending`                   → kept, unlocked
+//            inner key: the egress end is complete, then `linked` is set, then the bucket names it. Found linked, its
+//            pair is this flow's: the bucket is locked since it was searched, so no other can have taken it. Found not
+//            linked, no packet has left with that port, which may be half written: the assignment is undone
+//            the rest is flags, one aligned deadline, and a tracker that any retransmission brings up to date
+//   ending   whoever removed it has no more use for it: finished                                       → free
+//
+// A pair that a flow in `ending` has given up may be another's already: only one of the two is kept. A bucket's lock
+// and head are one word, a link in the middle of a chain goes with one store. But recover() does not even read the
+// chains: `linked` and the tags of the flows kept say all that an index needs, so it is made again, front to back, in one
+// pass over the records, and the free list with it. That costs 4 bytes of random store a key, less than to check what is
+// there, and no damage of the file can lead outside the table or round in a circle: an index is never read from it.
+// recover() may be killed as well: it only frees records, and begins with an empty index. The record's own lock is the
+// intent word of design.md section 5: there is one for each record, none for each worker, and none is written for its sake.
+//
+// Cost: find, create, link and remove are O(1) expected (load factor <= 1 link a bucket); recover is O(records ever used).
+// Sweeps skip a record that another thread has locked: it is in use, so neither due nor idle.
 // Memory: 192 bytes a record, 12 to 24 bytes of index, all of it taken at start.
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
 #include <utility>
 
 #include "conntrack/flow/bucket.h"
@@ -82,13 +117,32 @@ class LockedFlow {
   KeyRole role_ = KeyRole::outer;
 };
 
+/// What recover() has found.
+struct FlowRecovery {
+  bool usable = true;                  // false: this memory is no table of this capacity. It must be zeroed
+  std::uint32_t kept = 0;              // flows that go on
+  std::uint32_t undone = 0;            // creations that were under way
+  std::uint32_t finished = 0;          // removals that were under way
+  std::uint32_t mended = 0;            // flows kept whose record was locked
+  std::uint32_t refused = 0;           // flows that adopt() did not want
+  std::uint32_t damaged = 0;           // records that no kill explains. Dropped
+  std::uint32_t returned = 0;          // free records that had been taken
+  std::uint32_t buckets_unlocked = 0;  // held at the kill
+};
+
 class FlowTable {
  public:
-  /// Throws std::bad_alloc where there is not memory(capacity).
+  /// In memory of its own. Throws std::bad_alloc where there is not memory(capacity).
   explicit FlowTable(const FlowTableOptions& options);
+  /// In memory(capacity) bytes that outlive it, aligned to 64: all zero, or what a table of the same capacity, layout()
+  /// and key has left there. Then recover() comes first. Throws std::length_error if they are too few.
+  FlowTable(const FlowTableOptions& options, std::span<std::byte> memory);
   FlowTable(const FlowTable&) = delete;
   FlowTable& operator=(const FlowTable&) = delete;
-  ~FlowTable();
+
+  /// Make the table whole again, before any other call. adopt(const Flow&) is asked of every flow that could be kept; where
+  /// it says no, the flow is dropped.
+  FlowRecovery recover(const std::function<bool(const Flow&)>& adopt);
 
   /// Bring the tuple's bucket into the cache. Returns what prefetch_flow() wants.
   std::uint64_t prefetch(const net::Tuple& tuple) const noexcept;
@@ -105,8 +159,11 @@ class FlowTable {
   }
 
   enum class Create { created, exists, full };
-  /// A new record with the outer key of `outer` (source: the client) in place, locked, in `flow` if created.
+  /// A new record with the outer key of `outer` (source: the client) in place, locked, in `flow` if created. Until commit()
+  /// a kill undoes it.
   Create create(const net::Tuple& outer, LockedFlow& flow) noexcept;
+  /// Its creation is complete: every key that it needs before its first packet leaves is linked.
+  void commit(Flow& flow) noexcept { flow.phase.store(Phase::live, std::memory_order_release); }
   /// Put a key of a locked flow, whose ends are set, into the index. False if another flow has such a pair.
   bool link(Flow& flow, KeyRole role) noexcept;
   /// Take the flow out, whatever keys it has, and give its record back.
@@ -121,19 +178,34 @@ class FlowTable {
   template <typename Retire>
   bool make_room(std::size_t budget, Instant now, Retire&& retire);
 
+  /// Show up to `budget` records, from number `from` on (0: the first), to visit(const Flow&), which may say false: enough.
+  /// Returns the number of the next one, nullopt after the last. The flow is locked meanwhile, so `visit` must be brief;
+  /// one that stays busy is left out.
+  template <typename Visit>
+  std::optional<std::uint32_t> visit(std::uint32_t from, std::size_t budget, Visit&& visit);
+
   /// Bytes that a table of this capacity takes.
   static std::uint64_t memory(std::uint32_t capacity) noexcept;
+  /// Names what its memory looks like: two builds that agree on it may take over each other's.
+  static std::string layout();
   const Timeouts& timeouts() const noexcept { return timeouts_; }
   std::uint32_t capacity() const noexcept { return capacity_; }
   /// Records that have ever been in use: what a sweep goes round.
-  std::uint32_t records_in_use() const noexcept { return used_.load(std::memory_order_relaxed); }
+  std::uint32_t records_in_use() const noexcept { return header_->used.load(std::memory_order_relaxed); }
   /// Flows in the table. Approximate while workers run.
   std::uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
  private:
+  /// What must survive beside buckets and records.
+  struct alignas(64) Header {
+    std::atomic<std::uint32_t> used;  // records [0, used) are constructed: a high-water mark
+  };
+  static constexpr int kVisitTries = 16;
+
+  FlowTable(const FlowTableOptions& options, std::unique_ptr<store::ZeroedMemory> own);
   std::uint64_t hash(net::Protocol protocol, const net::AddressPort& a, const net::AddressPort& b) const noexcept;
-  Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[hash & bucket_mask_]; }
-  static std::uint32_t tag(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash >> 32); }
+  static std::uint32_t tag(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash); }
+  Bucket& bucket(std::uint32_t tag) const noexcept { return buckets_[tag & bucket_mask_]; }
   std::uint32_t record_of(const Flow& flow) const noexcept { return static_cast<std::uint32_t>(&flow - records_); }
   std::uint32_t link_id(const Flow& flow, KeyRole role) const noexcept {
     return 1 + record_of(flow) * static_cast<std::uint32_t>(kKeyRoles) + static_cast<std::uint32_t>(role);
@@ -148,17 +220,22 @@ class FlowTable {
   /// The next record in sweep order, locked; empty if it is not live or busy.
   LockedFlow next_in_sweep() noexcept;
 
+  // Recovery.
+  void prefetch_buckets(std::uint32_t record, std::uint32_t used) const noexcept;
+  bool keep(Flow& flow, const std::function<bool(const Flow&)>& adopt, FlowRecovery& found) const;
+  void put_in_index(Flow& flow) noexcept;
+  void free_in_recovery(Flow& flow) noexcept;
+
   std::uint32_t capacity_;
-  std::uint64_t bucket_mask_;
+  std::uint32_t bucket_mask_;
   store::HashKey key_;
   Timeouts timeouts_;
-  store::ZeroedMemory record_memory_;
-  store::ZeroedMemory bucket_memory_;
-  Flow* records_;  // [0, used_) are constructed
+  std::unique_ptr<store::ZeroedMemory> own_memory_;
+  Header* header_;
   Bucket* buckets_;
-  std::atomic<std::uint32_t> used_{0};  // high-water mark
-  store::SpinLock free_lock_;           // guards free_ and growth of used_
-  std::uint32_t free_ = 0;              // 1 + record, 0: none
+  Flow* records_;
+  store::SpinLock free_lock_;  // guards free_ and growth of Header::used
+  std::uint32_t free_ = 0;     // 1 + record, 0: none
   std::atomic<std::uint32_t> size_{0};
   std::atomic<std::uint32_t> cursor_{0};
 };
@@ -198,6 +275,27 @@ bool FlowTable::make_room(std::size_t budget, Instant now, Retire&& retire) {
   retire(*flow);
   remove(std::move(flow));
   return true;
+}
+
+template <typename Visit>
+std::optional<std::uint32_t> FlowTable::visit(std::uint32_t from, std::size_t budget, Visit&& visit) {
+  const std::uint32_t used = header_->used.load(std::memory_order_acquire);
+  for (; from < used && budget > 0; ++from, --budget) {
+    Flow& record = records_[from];
+    int tries = kVisitTries;
+    while (!record.lock.try_lock() && --tries > 0) {
+    }
+    if (tries == 0) continue;
+    const LockedFlow flow(record, KeyRole::outer);
+    if (record.phase.load(std::memory_order_relaxed) != Phase::live) continue;
+    if constexpr (std::is_void_v<std::invoke_result_t<Visit&, const Flow&>>) {
+      visit(std::as_const(record));
+    } else if (!visit(std::as_const(record))) {
+      ++from;
+      break;
+    }
+  }
+  return from < used ? std::optional(from) : std::nullopt;
 }
 
 }  // namespace limpet::flow

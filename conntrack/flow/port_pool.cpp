@@ -40,12 +40,30 @@ std::size_t PortPool::KeyHash::operator()(const PoolKey& key) const noexcept {
 std::optional<std::uint16_t> PortPool::acquire(const PoolKey& key, std::uint16_t preferred, std::uint64_t random) {
   Shard& home = shard(key);
   const std::lock_guard lock(home.mutex);
+  Pool& pool = pool_in(home, key);
+  const bool keep = may_keep(preferred) && (pool.used[preferred / 64] & bit(preferred)) == 0;
+  const std::optional<std::uint16_t> port = keep ? preferred : next_free(pool.used, random);
+  if (port) pool.used[*port / 64] |= bit(*port);
+  return port;
+}
+
+bool PortPool::claim(const PoolKey& key, std::uint16_t port, bool held) {
+  Shard& home = shard(key);
+  const std::lock_guard lock(home.mutex);
+  Pool& pool = pool_in(home, key);
+  if ((pool.used[port / 64] & bit(port)) != 0) return false;
+  pool.used[port / 64] |= bit(port);
+  if (held) {
+    pool.is_held.set(port);
+    pool.held.push_back(port);
+  }
+  return true;
+}
+
+PortPool::Pool& PortPool::pool_in(Shard& home, const PoolKey& key) {
   std::unique_ptr<Pool>& pool = home.pools[key];
   if (!pool) pool = std::make_unique<Pool>();
-  const bool keep = may_keep(preferred) && (pool->used[preferred / 64] & bit(preferred)) == 0;
-  const std::optional<std::uint16_t> port = keep ? preferred : next_free(pool->used, random);
-  if (port) pool->used[*port / 64] |= bit(*port);
-  return port;
+  return *pool;
 }
 
 std::optional<std::uint16_t> PortPool::next_free(const Bits& used, std::uint64_t random) const noexcept {

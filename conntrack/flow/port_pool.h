@@ -57,6 +57,9 @@ class PortPool {
 
   /// A port that is now the caller's, until release(). `random` places the search. nullopt: none is free.
   std::optional<std::uint16_t> acquire(const PoolKey& key, std::uint16_t preferred, std::uint64_t random);
+  /// This very port is the caller's, whatever the pool's own rules: a flow that was there before the pool has it. False if
+  /// it is in use already. `held`: its connection is in TIME_WAIT, as after hold().
+  bool claim(const PoolKey& key, std::uint16_t port, bool held);
   /// Its connection is in TIME_WAIT: the port can be spared, in the order of these calls.
   void hold(const PoolKey& key, std::uint16_t port);
   /// The port longest held. nullopt: none is.
@@ -87,6 +90,8 @@ class PortPool {
   };
 
   Shard& shard(const PoolKey& key) noexcept { return shards_[KeyHash{}(key) % kShards]; }
+  /// The pool of this key, made if need be. Its shard is locked.
+  static Pool& pool_in(Shard& home, const PoolKey& key);
   std::optional<std::uint16_t> next_free(const Bits& used, std::uint64_t random) const noexcept;
 
   std::bitset<65536> keepable_;

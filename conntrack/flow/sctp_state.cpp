@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 
+#include "conntrack/flow/damage.h"
 #include "conntrack/net/wire.h"
 
 namespace limpet::flow {
@@ -141,6 +142,10 @@ Seconds SctpTracker::timeout(const Timeouts& timeouts) const noexcept {
       return timeouts.sctp_heartbeat_sent;
   }
   return timeouts.sctp_closed;
+}
+
+bool SctpTracker::is_whole() const noexcept {
+  return state_ <= SctpState::heartbeat_sent && are_bools(answered_, cookie_taken_);
 }
 
 }  // namespace limpet::flow

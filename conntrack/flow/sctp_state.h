@@ -73,6 +73,8 @@ class SctpTracker {
   /// under the tag that the endpoint has chosen; or the endpoint has taken its cookie.
   bool proves_client(const net::PacketView& packet) const noexcept;
   Seconds timeout(const Timeouts& timeouts) const noexcept;
+  /// Could this be a tracker? For memory that may be damaged (damage.h).
+  bool is_whole() const noexcept;
 
  private:
   /// A verification tag for each direction, as far as it is known. 0 is none: no side may choose it.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "conntrack/flow/damage.h"
+
 namespace limpet::flow {
 
 namespace {
@@ -170,6 +172,10 @@ Seconds TcpTracker::timeout(const Timeouts& timeouts) const noexcept {
       return timeouts.tcp_close;
   }
   return timeouts.tcp_close;
+}
+
+bool TcpTracker::is_whole() const noexcept {
+  return state_ <= TcpState::close && are_bools(endpoint_isn_known_);
 }
 
 }  // namespace limpet::flow

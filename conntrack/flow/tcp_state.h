@@ -68,6 +68,8 @@ class TcpTracker {
   /// A SYN|ACK of the endpoint that answers no SYN of this flow: another connection uses the same pair directly.
   bool is_foreign(const net::PacketView& packet) const noexcept;
   Seconds timeout(const Timeouts& timeouts) const noexcept;
+  /// Could this be a tracker? For memory that may be damaged (damage.h).
+  bool is_whole() const noexcept;
 
  private:
   static constexpr std::uint8_t kMostScale = 14;  // RFC 7323 section 2.3

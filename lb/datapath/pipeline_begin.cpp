@@ -63,6 +63,7 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
     flows_.remove(std::move(flow));
     return crossing.drop(Counter::dropped_no_port);
   }
+  flows_.commit(*flow);
   crossing.worker.counters.add(Counter::new_flows);
   if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(counter_of(decision.affinity));
   crossing.worker.load.on(FlowEvent::opened, decision.endpoint_id);
@@ -142,6 +143,7 @@ Verdict Pipeline::begin_direct(Flow& flow, Crossing& crossing) {
   flow.direct = true;
   flow.endpoint = flow.service;
   if (!net::opens_connection(crossing.view)) flow.adopt();
+  flows_.commit(flow);
   crossing.worker.counters.add(Counter::direct_flows);
   return pass_direct(flow, crossing);
 }

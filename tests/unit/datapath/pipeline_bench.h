@@ -24,9 +24,12 @@
 
 #include <array>
 #include <charconv>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -103,14 +106,10 @@ class Bench {
   Bench(net::Family family, net::Protocol protocol, const BenchOptions& options = {})
       : family_(family),
         protocol_(protocol),
-        flows_({.capacity = options.flows, .key = {1, 2}, .timeouts = {}}),
-        ports_({.assignable = options.ports, .node_ports = options.node_ports}),
-        node_(options.with_addresses ? node_view() : node::NodeView()),
-        pipeline_({.mark_mask = kMark,
-                   .midstream = options.midstream,
-                   .reset_rejected_tcp = options.reset_rejected_tcp,
-                   .track_direct = options.track_direct},
-                  decider, flows_, ports_, fragments_) {
+        options_(options),
+        memory_(flow::FlowTable::memory(options.flows)),
+        node_(options.with_addresses ? node_view() : node::NodeView()) {
+    restart();
     const bool v4 = family == net::Family::v4;
     name("client", v4 ? "198.51.100.7:4242" : "[2001:db8:7::7]:4242");
     name("local", v4 ? "10.128.0.5:5000" : "[2001:db8:128::5]:5000");
@@ -227,18 +226,31 @@ class Bench {
   }
 
   void pass(flow::Milliseconds time) { now += time; }
+  /// Another process goes on from the same memory.
+  flow::FlowRecovery restart(const std::function<bool(const flow::Flow&)>& wanted = [](const auto&) { return true; }) {
+    pipeline_.reset();
+    flows_.emplace(flow::FlowTableOptions{.capacity = options_.flows, .key = {1, 2}, .timeouts = {}},
+                   std::span(memory_.data(), flow::FlowTable::memory(options_.flows)));
+    ports_.emplace(flow::PortPoolOptions{.assignable = options_.ports, .node_ports = options_.node_ports});
+    pipeline_.emplace(PipelineOptions{.mark_mask = kMark,
+                                      .midstream = options_.midstream,
+                                      .reset_rejected_tcp = options_.reset_rejected_tcp,
+                                      .track_direct = options_.track_direct},
+                      decider, *flows_, *ports_, fragments_);
+    return pipeline_->recover(wanted);
+  }
   /// Let everything expire and go round the whole table.
   void expire_all() {
     pass(std::chrono::hours(24 * 365));
-    pipeline_.sweep(flows_.capacity(), now, worker_);
-    EXPECT_EQ(flows_.size(), 0u);
+    pipeline_->sweep(flows_->capacity(), now, worker_);
+    EXPECT_EQ(flows_->size(), 0u);
   }
-  std::size_t sweep() { return pipeline_.sweep(flows_.capacity(), now, worker_); }
+  std::size_t sweep() { return pipeline_->sweep(flows_->capacity(), now, worker_); }
   std::uint64_t load_of(FlowEvent event, EndpointId endpoint = kEndpoint) const {
     return load_.count(event, endpoint.slot);
   }
-  std::uint32_t flows() const { return flows_.size(); }
-  Pipeline& pipeline() { return pipeline_; }
+  std::uint32_t flows() const { return flows_->size(); }
+  Pipeline& pipeline() { return *pipeline_; }
   const node::NodeView& node() const { return node_; }
   void lose_addresses() { node_ = {}; }
   void observe(Observer& observer) { worker_.observer = &observer; }
@@ -271,7 +283,7 @@ class Bench {
     std::array<std::uint64_t, kOutcomes.size()> counts{};
     for (std::size_t i = 0; i < kOutcomes.size(); ++i) counts[i] = counters[kOutcomes[i]];
     crossing.packet.bytes = bytes;
-    Sent sent{.verdict = pipeline_.process(crossing.packet, node_, now, worker_), .bytes = {}};
+    Sent sent{.verdict = pipeline_->process(crossing.packet, node_, now, worker_), .bytes = {}};
     sent.bytes = std::move(bytes);
     sent.mark = sent.verdict.set_mark ? sent.verdict.mark : crossing.packet.mark;
     std::uint64_t counted = 0;
@@ -300,13 +312,15 @@ class Bench {
   net::Family family_;
   net::Protocol protocol_;
   std::map<std::string, net::AddressPort> cast_;
-  flow::FlowTable flows_;
-  flow::PortPool ports_;
+  BenchOptions options_;
+  store::ZeroedMemory memory_;  // outlives the table
+  std::optional<flow::FlowTable> flows_;
+  std::optional<flow::PortPool> ports_;
   flow::FragmentTable fragments_{{}};
   node::NodeView node_;
   EndpointLoad load_{1, 8};
   WorkerContext worker_{pick::Rng(1), counters, load_.shard(0)};
-  Pipeline pipeline_;
+  std::optional<Pipeline> pipeline_;
 };
 
 /// Every scenario in both families and both protocols.

@@ -326,6 +326,60 @@ TEST(FlowTable, MakeRoomKeepsToItsBudget) {
   EXPECT_EQ(ports_in(table), (std::set<unsigned>{1, 3}));
 }
 
+// Ten times as many connections are begun as there is room for, by clients that never answer, or whose endpoints do.
+TEST(FlowTable, AFloodOfHalfOpenFlowsCostsNoEstablishedOneItsRecord) {
+  constexpr std::uint32_t kCapacity = 2000;
+  for (const std::uint16_t established : {std::uint16_t{1000}, std::uint16_t{1900}, std::uint16_t{2000}}) {
+    for (const bool answered : {false, true}) {
+      SCOPED_TRACE(testing::Message() << established << " established, the flood is answered: " << answered);
+      FlowTable table(capacity(kCapacity));
+      for (std::uint16_t port = 1; port <= established; ++port) add(table, port, Kind::established, 1000);
+      std::uint32_t begun = 0, refused = 0;
+      for (std::uint32_t n = 0; n < 10 * kCapacity; ++n) {
+        const Tuple spoofed{Protocol::tcp, {net::Address::from_v4(0xc0000000 + n), 4242}, at("10.9.9.9:80")};
+        LockedFlow flow;
+        Create made = table.create(spoofed, flow);
+        while (made == Create::full && table.make_room(64, second(1), ignore)) made = table.create(spoofed, flow);
+        if (made == Create::full) {
+          ++refused;
+          continue;
+        }
+        ++begun;
+        flow->replied = answered;  // syn_sent, syn_recv
+        flow->deadline = second(60);
+      }
+      EXPECT_EQ(begun + refused, 10 * kCapacity) << "every one is accounted for";
+      EXPECT_EQ(refused == 10 * kCapacity, established == kCapacity) << "full of established ones: all are refused";
+      std::uint32_t left = 0;
+      for (std::uint16_t port = 1; port <= established; ++port) {
+        left += static_cast<bool>(table.find({Protocol::tcp, {at("10.0.0.1:0").address, port}, at("10.9.9.9:80")}));
+      }
+      EXPECT_EQ(left, established);
+    }
+  }
+}
+
+TEST(FlowTable, VisitGoesPageByPage) {
+  FlowTable table(capacity(9));
+  for (std::uint16_t port = 1; port <= 5; ++port) {
+    add(table, port, Kind::established, 1);
+    table.commit(*table.find({Protocol::tcp, {at("10.0.0.1:0").address, port}, at("10.9.9.9:80")}));
+  }
+  table.remove(table.find(tuple("10.0.0.1:2", "10.9.9.9:80")));
+  const LockedFlow busy = table.find(tuple("10.0.0.1:4", "10.9.9.9:80"));
+  std::vector<unsigned> seen;
+  const auto see = [&](const Flow& flow) { seen.push_back(flow.client.port); };
+  EXPECT_EQ(table.visit(0, 3, see), 3u);
+  EXPECT_THAT(seen, testing::ElementsAre(1, 3)) << "the removed one is none";
+  EXPECT_EQ(table.visit(3, 100, see), std::nullopt);
+  EXPECT_THAT(seen, testing::ElementsAre(1, 3, 5)) << "nor waits for the one that is busy";
+  EXPECT_EQ(table.visit(77, 1, see), std::nullopt);
+  std::size_t calls = 0;
+  EXPECT_EQ(table.visit(0, 100, [&](const Flow&) { return ++calls < 2; }), 3u) << "as far as was asked for";
+  EXPECT_EQ(calls, 2u);
+  EXPECT_TRUE(table.find(tuple("10.0.0.1:5", "10.9.9.9:80"))) << "no lock is left behind";
+}
+
 // Threads create, find and remove the same few flows. The outer key of each names two middle keys in turn, so records
 // change hands. What must hold: of the threads that want a pair, one creates it; nobody ever meets a flow whose keys
 // are another's; every use that was created was removed once; at the end the table is empty and whole.

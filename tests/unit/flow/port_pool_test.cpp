@@ -180,6 +180,20 @@ TEST_F(Held, OnlyAPortInUseCanBeHeld) {
   EXPECT_EQ(pool.oldest_held(key("10.9.9.9:9")), std::nullopt);
 }
 
+TEST_F(Held, AClaimedPortIsTheClaimersWhateverTheRules) {
+  EXPECT_TRUE(pool.claim(key(), 10, false));
+  EXPECT_FALSE(pool.claim(key(), 10, false)) << "once";
+  EXPECT_TRUE(pool.claim(key("10.28.8.6:80"), 10, false)) << "another pool";
+  EXPECT_TRUE(pool.claim(key(), 40000, false)) << "neither kept nor assigned, but a flow has it";
+  EXPECT_TRUE(pool.claim(key(), 12, true) && pool.claim(key(), 11, true));
+  EXPECT_EQ(pool.acquire(key(), 10, 0), 13) << "the only one left";
+  EXPECT_EQ(oldest(), 12) << "in the order of the claims";
+  pool.release(key(), 12);
+  EXPECT_EQ(oldest(), 11);
+  pool.release(key(), 10);
+  EXPECT_TRUE(pool.claim(key(), 10, false)) << "released like any other";
+}
+
 TEST(PortPool, ThreadsNeverShareAPort) {
   constexpr int kThreads = 4, kSteps = 3000;
   constexpr std::array<PortInterval, 1> range{
