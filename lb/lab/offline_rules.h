@@ -16,9 +16,11 @@
 
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/hook.h"
-#include "lb/lab/packet_facts.h"
+#include "lb/datapath/packet_facts.h"
 
 namespace limpet::lab {
+
+using datapath::PacketFacts;
 
 class OfflineRules {
  public:

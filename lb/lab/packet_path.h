@@ -32,11 +32,12 @@
 #include "conntrack/flow/port_pool.h"
 #include "conntrack/store/result.h"
 #include "lb/affinity/affinity_table.h"
+#include "lb/datapath/packet_facts.h"
+#include "lb/datapath/path_step.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/lab/capture_file.h"
 #include "lb/lab/described_node.h"
 #include "lb/lab/offline_rules.h"
-#include "lb/lab/packet_facts.h"
 #include "lb/lab/sightings.h"
 #include "lb/service/balancer.h"
 #include "lb/service/config.h"
@@ -44,20 +45,9 @@
 
 namespace limpet::lab {
 
-/// One packet at one hook.
-struct Crossing {
-  std::uint64_t number = 0;            // of the packet in the capture
-  std::chrono::microseconds time{};    // since 1970-01-01 UTC
-  std::optional<datapath::Hook> hook;  // nullopt: no rule diverts the packet: it passes as it is
-  PacketFacts before;
-  PacketFacts after;
-  std::optional<net::Tuple> captured;  // as it stood in the capture, if it was readdressed
-  std::optional<flow::KeyRole> hit;    // the key of a flow that it met
-  std::optional<datapath::Decision> decision;
-  std::string service;  // that was decided about; empty: none
-  datapath::Counter outcome = datapath::Counter::packets;
-  datapath::Verdict verdict;
-};
+using datapath::facts_of;
+using datapath::PacketFacts;
+using Crossing = datapath::PathStep;
 
 class PacketPath {
  public:

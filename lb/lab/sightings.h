@@ -25,12 +25,14 @@
 #include <utility>
 #include <vector>
 
+#include "lb/datapath/packet_facts.h"
 #include "lb/lab/capture_file.h"
 #include "lb/lab/offline_rules.h"
-#include "lb/lab/packet_facts.h"
 #include "lb/node/node_view.h"
 
 namespace limpet::lab {
+
+using datapath::PacketFacts;
 
 class Sightings {
  public:

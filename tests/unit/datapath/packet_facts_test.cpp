@@ -1,18 +1,26 @@
-#include "lb/lab/packet_facts.h"
+#include "lb/datapath/packet_facts.h"
 
 #include <ostream>
 
 #include <gtest/gtest.h>
 
-#include "tests/unit/lab/captures.h"
+#include "tests/support/packet_builder.h"
 
-namespace limpet::lab {
+namespace limpet::datapath {
 namespace {
 
 using net::Protocol;
 using test::Bytes;
 using test::PacketBuilder;
 using Kind = PacketFacts::Kind;
+
+net::Address ip(const char* text) {
+  return net::Address::parse(text).value();
+}
+
+net::Tuple tuple(Protocol protocol, const char* from, const char* to) {
+  return {protocol, net::AddressPort::parse(from).value(), net::AddressPort::parse(to).value()};
+}
 
 PacketFacts facts(Bytes packet) {
   const Bytes before = packet;
@@ -85,4 +93,4 @@ TEST(PacketFacts, name_icmp_errors) {
 }
 
 }  // namespace
-}  // namespace limpet::lab
+}  // namespace limpet::datapath

@@ -1,4 +1,4 @@
-#include "lb/lab/packet_facts.h"
+#include "lb/datapath/packet_facts.h"
 
 #include <string_view>
 
@@ -6,7 +6,7 @@
 #include "conntrack/net/icmp.h"
 #include "conntrack/net/packet.h"
 
-namespace limpet::lab {
+namespace limpet::datapath {
 namespace {
 
 using Kind = PacketFacts::Kind;
@@ -111,4 +111,4 @@ std::string icmp_error_name(net::Family family, std::uint8_t type, std::uint8_t 
   return std::to_string(type) + "/" + std::to_string(code);
 }
 
-}  // namespace limpet::lab
+}  // namespace limpet::datapath

@@ -8,7 +8,7 @@
 
 #include "conntrack/net/address.h"
 
-namespace limpet::lab {
+namespace limpet::datapath {
 
 struct PacketFacts {
   enum class Kind : std::uint8_t {
@@ -34,4 +34,4 @@ PacketFacts facts_of(std::span<std::byte> packet);
 /// "port-unreachable", "packet-too-big", …; "type/code" where there is no name.
 std::string icmp_error_name(net::Family family, std::uint8_t type, std::uint8_t code);
 
-}  // namespace limpet::lab
+}  // namespace limpet::datapath
