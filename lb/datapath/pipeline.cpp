@@ -1,5 +1,7 @@
 #include "lb/datapath/pipeline.h"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "conntrack/net/checksum.h"
@@ -70,8 +72,10 @@ void Pipeline::Crossing::count_rewritten() const noexcept {
   if (report != nullptr) report->outcome = Counter::rewritten;
 }
 
-void Pipeline::Crossing::note_hit(KeyRole role) const noexcept {
-  if (report != nullptr) report->hit = role;
+void Pipeline::Crossing::note_hit(const LockedFlow& flow) const noexcept {
+  if (report == nullptr) return;
+  report->hit = flow.role();
+  report->client = flow->client.address;
 }
 
 std::uint64_t Pipeline::prefetch(std::span<std::byte> packet) const noexcept {
@@ -86,8 +90,15 @@ Verdict Pipeline::process(const Packet& packet, const node::NodeView& node, flow
 }
 
 Verdict Pipeline::observe(Crossing& crossing) {
+  const std::span<const std::byte> bytes = crossing.packet.bytes;
+  std::array<std::byte, kHead> head;
+  std::copy_n(bytes.begin(), std::min(bytes.size(), kHead), head.begin());
   Verdict verdict;
-  CrossingReport report{.now = crossing.now, .hook = crossing.packet.hook, .verdict = verdict};
+  CrossingReport report{.now = crossing.now,
+                        .hook = crossing.packet.hook,
+                        .verdict = verdict,
+                        .head = std::span(head).first(std::min(bytes.size(), kHead)),
+                        .packet = crossing.packet};
   crossing.report = &report;
   verdict = cross(crossing);
   if (!report.icmp_error) report.after = crossing.view.tuple;
@@ -114,7 +125,7 @@ Verdict Pipeline::follow(Crossing& crossing) {
   if (crossing.report != nullptr) crossing.report->before = crossing.view.tuple;
   for (;;) {
     if (LockedFlow flow = flows_.find(crossing.view.tuple)) {
-      crossing.note_hit(flow.role());
+      crossing.note_hit(flow);
       if (!outlived(*flow, flow.role(), crossing)) return translate(std::move(flow), crossing);
       if (flow->deadline < crossing.now) crossing.worker.counters.add(Counter::expired_flows);
       end(std::move(flow), crossing);

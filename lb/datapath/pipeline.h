@@ -141,7 +141,7 @@ class Pipeline {
     Verdict accept(Counter why) const noexcept;
     Verdict drop(Counter why) const noexcept;
     void count_rewritten() const noexcept;
-    void note_hit(flow::KeyRole role) const noexcept;
+    void note_hit(const flow::LockedFlow& flow) const noexcept;
   };
 
   Verdict observe(Crossing& crossing);

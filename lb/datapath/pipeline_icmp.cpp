@@ -41,7 +41,7 @@ Verdict Pipeline::icmp_error(net::IcmpView& error, Crossing& crossing) {
   if (error.destination != error.quoted.source.address) return pass(crossing, Counter::accepted_miss);
   LockedFlow flow = flows_.find(error.quoted);
   if (!flow || flow->deadline < crossing.now) return pass(crossing, Counter::accepted_miss);
-  crossing.note_hit(flow.role());
+  crossing.note_hit(flow);
 
   if (error.kind == net::IcmpKind::redirect && !flow->direct) return crossing.drop(Counter::dropped_redirect);
   const std::optional<net::IcmpRewrite> to = translation(*flow, flow.role(), error, packet.hook);

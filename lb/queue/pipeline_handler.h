@@ -1,16 +1,21 @@
 // pipeline_handler.h: what limpet does with the packets of a queue: the pipeline, under a clock read once a batch.
 // When a batch arrives, the flow table's memory for all of its packets is asked for at once; then each is processed.
-// A packet that is refused with an answer is answered at once (reply_sender.h). Between batches it sweeps its share of the flow table, at the pace that visits every record once in kLap (a worker that
-// idles wakes ten times a second, and then visits kMostAtOnce at most: beyond 1.6 million records a lap takes longer).
+// A packet that is refused with an answer is answered at once (reply_sender.h). Whoever is published as the worker's observer
+// when a batch begins is told of its packets. Between batches it sweeps its share of the flow table, at the pace that visits
+// every record once in kLap (a worker that idles wakes ten times a second, and then visits kMostAtOnce at most: beyond 1.6
+// million records a lap takes longer).
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "conntrack/flow/flow_table.h"
+#include "lb/datapath/observer.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/datapath/published.h"
 #include "lb/node/node_view.h"
@@ -21,20 +26,28 @@ namespace limpet::queue {
 
 class PipelineHandler {
  public:
+  /// Where the worker of this number finds its observer.
+  struct Watch {
+    datapath::Published<datapath::Observers>::Reader reader;
+    unsigned worker;
+  };
+
   PipelineHandler(datapath::Pipeline& pipeline, const flow::FlowTable& flows,
                   const datapath::Published<node::NodeView>& node, datapath::WorkerContext context, unsigned workers,
-                  ReplySender* replies = nullptr)
+                  ReplySender* replies = nullptr, std::optional<Watch> watch = std::nullopt)
       : pipeline_(&pipeline),
         flows_(&flows),
         reader_(node),
         context_(context),
         workers_(workers),
         replies_(replies),
+        watch_(std::move(watch)),
         swept_(flow::now()) {}
 
   void begin_batch(std::span<const Message> batch) {
     now_ = flow::now();
     node_ = &reader_.get();
+    if (watch_) context_.observer = watch_->reader.get().of(watch_->worker);
     prefetched_.clear();
     for (const Message& message : batch) prefetched_.push_back(pipeline_->prefetch(message.packet.bytes));
     for (const std::uint64_t prefetched : prefetched_) flows_->prefetch_flow(prefetched);
@@ -65,6 +78,7 @@ class PipelineHandler {
   datapath::WorkerContext context_;
   unsigned workers_;
   ReplySender* replies_;  // nullptr: nothing is answered
+  std::optional<Watch> watch_;
   const node::NodeView* node_ = nullptr;
   std::vector<std::uint64_t> prefetched_;  // of the batch; keeps its capacity
   flow::Instant now_{};

@@ -68,8 +68,17 @@ class Notes final : public Observer {
                     (crossing.hit ? " hit " + std::to_string(static_cast<int>(*crossing.hit)) : "") +
                     (crossing.decision ? " " + std::string(to_string(crossing.decision->action)) : "") +
                     (crossing.verdict.accept ? "" : " dropped"));
+    clients.push_back(crossing.client ? crossing.client->to_string() : "-");
+    const auto read = [](std::span<const std::byte> bytes) {
+      test::Bytes copy(bytes.begin(), bytes.end());
+      net::PacketView view;
+      return net::parse(copy, view, net::Extent::headers) == net::ParseError::none ? view.tuple : net::Tuple{};
+    };
+    agree = agree && read(crossing.head) == crossing.before && read(crossing.packet.bytes) == crossing.after;
   }
   std::vector<std::string> lines;
+  std::vector<std::string> clients;
+  bool agree = true;  // the bytes say what the tuples say
 };
 
 TEST(Observed, EachCrossingIsToldOnce) {
@@ -89,6 +98,8 @@ TEST(Observed, EachCrossingIsToldOnce) {
       "PREROUTING tcp 198.51.100.7:7 -> 10.96.0.1:80 => tcp 198.51.100.7:7 -> 10.96.0.1:80 dropped_rejected reject "
       "dropped"};
   EXPECT_EQ(notes.lines, expected);
+  EXPECT_EQ(notes.clients, (std::vector<std::string>{"-", "198.51.100.7", "198.51.100.7", "-"}));
+  EXPECT_TRUE(notes.agree);
 }
 
 // What the node answers itself carries the mark bit past connection tracking; on the wire it must not.
