@@ -1,0 +1,27 @@
+// entries.h: the objects that lists are made of. Keys in the order that they stand here; in brackets only where they have a
+// meaning; seconds to the millisecond.
+//
+//   service   service, protocol, clusterIP|null, port, nodePort|null, affinity: seconds|null (0: never expires),
+//             externalTrafficPolicy, internalTrafficPolicy, masquerade, endpoints: how many, usable: of these with weight
+//   endpoint  service, protocol, endpoint, node|null, weight, state: "ready|draining|gone", id, opened, active, established,
+//             refused, timed_out
+//   affinity  service|null, client, endpoint|null, confirmed, age, expires_in|null (never; or its service is gone), [endpoint_id] (of an endpoint
+//             that has left the configuration), [scope] (of such a service)
+//   flow      protocol, state, client, service_address, endpoint, service|null, [client_near], [egress], confirmed, direct,
+//             expires_in
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "lb/control/names.h"
+#include "lb/control/tables.h"
+
+namespace limpet::control {
+
+nlohmann::ordered_json to_json(const service::ServicePort& port);
+nlohmann::ordered_json to_json(const service::ServicePort& port, std::uint32_t endpoint,
+                               const EndpointFigures& figures);
+nlohmann::ordered_json to_json(const AffinityEntry& entry, const Names& names);
+nlohmann::ordered_json to_json(const FlowEntry& entry, const Names& names);
+
+}  // namespace limpet::control

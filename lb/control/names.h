@@ -1,0 +1,38 @@
+// names.h: what endpoint ids and affinity scopes are called, by a snapshot. Built once for each snapshot, O(endpoints); each
+// question O(1).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "lb/service/snapshot.h"
+
+namespace limpet::control {
+
+class Names {
+ public:
+  struct Endpoint {
+    const service::ServicePort* port = nullptr;  // nullptr: it has left the configuration
+    std::uint32_t index = 0;
+  };
+
+  explicit Names(std::shared_ptr<const service::Snapshot> snapshot);
+
+  const service::Snapshot& snapshot() const noexcept { return *snapshot_; }
+  bool is_of(const service::Snapshot* snapshot) const noexcept { return snapshot_.get() == snapshot; }
+  Endpoint endpoint(std::uint32_t id) const;
+  // nullptr: no such service.
+  const service::ServicePort* scope(std::uint32_t scope) const;
+  const service::ServicePort* service(const std::string& name) const;
+
+ private:
+  std::shared_ptr<const service::Snapshot> snapshot_;
+  std::unordered_map<std::uint32_t, Endpoint> endpoints_;
+  std::unordered_map<std::uint32_t, const service::ServicePort*> scopes_;
+  std::unordered_map<std::string, const service::ServicePort*> services_;
+};
+
+}  // namespace limpet::control
