@@ -14,6 +14,7 @@
 #include "lb/cli/notify.h"
 #include "lb/divert/instance_lock.h"
 #include "lb/divert/preflight.h"
+#include "lb/node/instance_name.h"
 #include "lb/queue/queue_socket.h"
 
 namespace limpet::cli {
@@ -93,6 +94,8 @@ Daemon::Daemon(const service::Config& config, node::NodeMonitor monitor, divert:
       monitor_(std::move(monitor)),
       diverter_(std::move(diverter)),
       engine_(std::move(engine)),
+      tables_(*engine_, [this] { return queue_stats(); }),
+      tracing_(engine_->observers(), config.queues.count),
       signals_(io_, SIGTERM, SIGINT) {
   signals_.add(SIGHUP);
   signals_.add(SIGUSR1);
@@ -126,6 +129,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.watch_node();
   daemon.watch_drops();
   daemon.sweep_affinity();
+  daemon.open_api();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
   notify_service_manager("READY=1");
@@ -179,6 +183,7 @@ Status Daemon::stop() {
     if (Status rest = diverter_.remove_replies(); !rest) removed = rest;
   }
   stop_workers();
+  server_.reset();
   log_stats();
   spdlog::info("stopped: rules {}",
                config_.on_stop == service::OnStop::remove ? "removed" : "kept for the next process");
@@ -268,8 +273,17 @@ void Daemon::sweep_affinity() {
   });
 }
 
-void Daemon::log_stats() const {
-  nlohmann::ordered_json stats = engine_->stats();
+void Daemon::open_api() {
+  auto server =
+      control::Server::open(io_, tables_, tracing_, {.socket = control::default_socket(node::instance_name())});
+  if (server) {
+    server_ = std::move(*server);
+  } else {
+    spdlog::warn("no API, `limpet show` and `limpet trace` will find nobody: {}", server.error().message);
+  }
+}
+
+nlohmann::ordered_json Daemon::queue_stats() const {
   nlohmann::ordered_json queues = nlohmann::ordered_json::array();
   const auto kernel = queue::kernel_queue_stats();
   for (const auto& worker : workers_) {
@@ -288,8 +302,11 @@ void Daemon::log_stats() const {
     }
     queues.push_back(std::move(entry));
   }
-  stats["queues"] = std::move(queues);
-  spdlog::info("stats {}", stats.dump());
+  return queues;
+}
+
+void Daemon::log_stats() const {
+  spdlog::info("stats {}", tables_.stats().dump());
 }
 
 }  // namespace limpet::cli

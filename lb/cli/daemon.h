@@ -7,6 +7,8 @@
 //           `remove`: take away the rules of raw, give endpoints 200 ms to answer what they have, wait until the queues
 //           are empty (half a second in all), take away the rules of mangle, answer the rest. A reply later than that
 //           leaves untranslated; so do replies to masqueraded connections, whose rules are raw's
+//   API     a unix socket (lb/control/server.h), from the first packet to the last. One that cannot be had is a warning: the
+//           balancing is what counts
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
@@ -26,6 +28,9 @@
 
 #include "conntrack/store/result.h"
 #include "lb/cli/engine.h"
+#include "lb/cli/engine_tables.h"
+#include "lb/control/server.h"
+#include "lb/control/tracing.h"
 #include "lb/divert/diverter.h"
 #include "lb/node/node_monitor.h"
 #include "lb/queue/worker.h"
@@ -61,6 +66,8 @@ class Daemon {
   bool adapt_to_node();
   void watch_drops();
   void sweep_affinity();
+  void open_api();
+  nlohmann::ordered_json queue_stats() const;
   void log_stats() const;
 
   const service::Config& config_;
@@ -75,6 +82,8 @@ class Daemon {
   std::atomic<queue::Command> command_{queue::Command::run};
   std::uint64_t drops_ = 0;  // the kernel's, as last logged
 
+  EngineTables tables_;  // these two outlive io_, whose handlers use them
+  control::Tracing tracing_;
   boost::asio::io_context io_;
   boost::asio::signal_set signals_;
   boost::asio::posix::stream_descriptor node_events_{io_};
@@ -82,6 +91,8 @@ class Daemon {
   bool node_read_awaited_ = false;
   boost::asio::steady_timer drop_timer_{io_};
   boost::asio::steady_timer sweep_timer_{io_};
+
+  std::unique_ptr<control::Server> server_;  // nullptr: there is no API
 };
 
 }  // namespace limpet::cli

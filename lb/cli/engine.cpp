@@ -102,7 +102,14 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 
 queue::PipelineHandler Engine::handler(unsigned index) {
   datapath::WorkerContext context{pick::Rng(random_word()), counters_[index], load_.shard(index)};
-  return {*pipeline_, flows_, node_, context, workers_, &replies_};
+  return {*pipeline_,
+          flows_,
+          node_,
+          context,
+          workers_,
+          &replies_,
+          queue::PipelineHandler::Watch{.reader = datapath::Published<datapath::Observers>::Reader(observers_),
+                                        .worker = index}};
 }
 
 datapath::DiversionPlan Engine::update(node::NodeView node) {

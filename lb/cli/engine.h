@@ -24,6 +24,7 @@
 #include "lb/datapath/counters.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/endpoint_load.h"
+#include "lb/datapath/observer.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/datapath/published.h"
 #include "lb/node/node_view.h"
@@ -50,6 +51,13 @@ class Engine {
   void sweep_affinity(std::chrono::seconds elapsed);
   std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
 
+  // For who looks on: control thread.
+  std::shared_ptr<const service::Snapshot> snapshot() const noexcept { return snapshot_; }
+  const datapath::EndpointSlots& slots() const noexcept { return slots_; }
+  const datapath::EndpointLoad& load() const noexcept { return load_; }
+  /// Who is published here is told of every packet.
+  datapath::Published<datapath::Observers>& observers() noexcept { return observers_; }
+
   /// What clients will miss, in words: to be logged.
   const std::vector<std::string>& warnings() const noexcept { return replies_.warnings(); }
 
@@ -69,6 +77,7 @@ class Engine {
   flow::PortPool ports_;
   flow::FragmentTable fragments_;
   datapath::Published<node::NodeView> node_;
+  datapath::Published<datapath::Observers> observers_{std::make_shared<const datapath::Observers>()};
   datapath::EndpointLoad load_;
   std::vector<datapath::Counters> counters_;  // one a worker
   queue::ReplySender replies_;

@@ -7,12 +7,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "lb/cli/affinity.h"
 #include "lb/cli/check.h"
 #include "lb/cli/divert.h"
 #include "lb/cli/doctor.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/explain.h"
 #include "lb/cli/run.h"
+#include "lb/cli/show.h"
 #include "lb/cli/trace.h"
 
 namespace {
@@ -37,6 +39,8 @@ int main(int argc, char** argv) {
   limpet::cli::add_check(app, exit_code);
   limpet::cli::add_explain(app, exit_code);
   limpet::cli::add_trace(app, exit_code);
+  limpet::cli::add_show(app, exit_code);
+  limpet::cli::add_affinity(app, exit_code);
   limpet::cli::add_divert(app, exit_code);
   limpet::cli::add_doctor(app, exit_code);
   try {

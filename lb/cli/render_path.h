@@ -1,4 +1,4 @@
-// render_path.h: the crossings of a client's packets, one a line: aligned for people, JSON objects for programs.
+// render_path.h: the crossings of a client's packets, one a line, aligned, for people.
 //
 //   time     hook        packet                                key    what becomes of it
 //   0.000000 PREROUTING  tcp 10.1.0.2:40000 > 10.96.0.10:80 S  new    dst := 10.2.1.2:8080, picked (miss), +mark
@@ -14,25 +14,36 @@
 //
 // Below an ICMP error stands what it is about. A line that would be wider than 120 columns goes on in a second one.
 //
-// The object's keys, in this order; those in brackets only where they have a meaning:
-//   t, packet, hook|null, protocol, source, destination, [detail], [about: {protocol, source, destination}],
-//   [captured: {source, destination}], key: "outer|middle|inner|new"|null,
-//   [decision: {action, service|null, endpoint|null, masquerade, affinity, reason}], outcome,
-//   [to: {source, destination, [about]}], [mark: true|false], verdict: "accept|drop", [answer]
-// t is seconds since 1970, to the microsecond; outcome is the name of the counter that was counted, or "not_diverted".
+// The objects are lb/control/step_json.h's.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <iosfwd>
+#include <optional>
 #include <span>
-
-#include <nlohmann/json.hpp>
 
 #include "lb/lab/packet_path.h"
 
 namespace limpet::cli {
 
-nlohmann::ordered_json to_json(const lab::Crossing& crossing);
+/// Prints the head at once, and then line by line, for who does not know yet what will come.
+class PathPrinter {
+ public:
+  /// How wide the columns are at least.
+  PathPrinter(std::ostream& out, std::size_t time_width, std::size_t packet_width);
+  void print(const lab::Crossing& crossing);
+
+ private:
+  std::ostream& out_;
+  std::size_t time_width_;
+  std::size_t packet_width_;
+  std::optional<std::chrono::microseconds> begin_;
+  std::optional<std::uint64_t> former_;  // the number of the line above
+};
+
+/// All of them, in columns as wide as they need to be.
 void print_table(std::span<const lab::Crossing> crossings, std::ostream& out);
 
 }  // namespace limpet::cli

@@ -10,10 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include "lb/cli/api_option.h"
 #include "lb/cli/configured.h"
 #include "lb/cli/exit_code.h"
+#include "lb/cli/live_trace.h"
 #include "lb/cli/render_path.h"
 #include "lb/cli/seed_option.h"
+#include "lb/control/step_json.h"
 #include "lb/lab/capture_file.h"
 #include "lb/lab/described_node.h"
 #include "lb/lab/packet_path.h"
@@ -66,7 +69,7 @@ class Tracer {
       for (lab::Crossing& crossing : path_->walk(**packet)) {
         readdressed_ = readdressed_ || crossing.captured.has_value();
         if (options_.json) {
-          out << to_json(crossing).dump() << '\n';
+          out << control::to_json(crossing).dump() << '\n';
         } else {
           crossings_.push_back(std::move(crossing));
         }
@@ -106,6 +109,9 @@ int run_trace(const TraceOptions& options, std::ostream& out, std::ostream& err)
     return complain("--from '" + options.from + "' is not an IP address, as in 203.0.113.7 or fd00::1", kExitUsage,
                     err);
   }
+  if (options.pcap.empty()) {
+    return run_live_trace({.socket = options.socket, .from = client->to_string(), .json = options.json}, out, err);
+  }
   const auto config = load_or_complain(options.config, err);
   if (!config) return kExitConfiguration;
   auto capture = lab::CaptureFile::open(options.pcap);
@@ -124,11 +130,14 @@ int run_trace(const TraceOptions& options, std::ostream& out, std::ostream& err)
 
 void add_trace(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<TraceOptions>();
-  CLI::App* trace = app.add_subcommand("trace", "The path of a client's packets, from a capture (offline)");
-  trace->add_option("-c,--config", options->config, "Configuration file")->required();
-  trace->add_option("--pcap", options->pcap, "Capture file, pcap or pcapng")->required();
+  CLI::App* trace = app.add_subcommand("trace", "The path of a client's packets: live, or from a capture");
+  CLI::Option* config = trace->add_option("-c,--config", options->config, "Configuration file, for a capture");
+  CLI::Option* pcap = trace->add_option("--pcap", options->pcap, "Capture file, pcap or pcapng: offline");
+  pcap->needs(config);
+  config->needs(pcap);
   trace->add_option("--from", options->from, "The client's address")->required();
-  trace->add_option("--in-interface", options->in_interface, "Interface that packets come in by");
+  add_socket(*trace, options->socket);
+  trace->add_option("--in-interface", options->in_interface, "Interface that packets come in by")->needs(pcap);
   add_seed(*trace, options->seed);
   trace->add_flag("-j,--json", options->json, "One JSON object a line");
   trace->callback([options, &exit_code] { exit_code = run_trace(*options, std::cout, std::cerr); });

@@ -1,7 +1,8 @@
-// trace.h: `limpet trace --pcap FILE --from IP -c CONFIG`: the path of one client's packets, from a capture. Offline:
-// nothing is diverted, no device is opened.
+// trace.h: `limpet trace --from IP`: the path of one client's packets: live, from the running daemon (live_trace.h), or with
+// --pcap from a capture. That is offline: nothing is diverted, no device is opened.
 //
-//   --pcap FILE --from IP -c FILE [--in-interface eth0] [--seed N] [-j]
+//   --from IP [--socket PATH] [-j]
+//   --from IP --pcap FILE -c FILE [--in-interface eth0] [--seed N] [-j]
 //
 // Each packet of the client is run through the pipeline at the hooks that it would cross on this node (lab/packet_path.h),
 // one line a crossing (render_path.h). The node is what the configuration says of it, as for `limpet explain`; affinity
@@ -28,8 +29,9 @@ namespace limpet::cli {
 
 struct TraceOptions {
   std::string config{};
-  std::string pcap{};
+  std::string pcap{};  // empty: live
   std::string from{};
+  std::string socket{};        // live only
   std::string in_interface{};  // empty: unknown
   std::uint64_t seed = 1;
   bool json = false;

@@ -7,9 +7,12 @@
 
 #include <gtest/gtest.h>
 
+#include "lb/control/step_json.h"
+
 namespace limpet::cli {
 namespace {
 
+using control::to_json;
 using datapath::Counter;
 using datapath::Hook;
 using lab::Crossing;
