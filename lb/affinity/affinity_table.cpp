@@ -24,6 +24,15 @@ std::size_t AffinityTable::memory(const AffinityOptions& options) noexcept {
   return Plan(options).end;
 }
 
+std::string AffinityTable::layout(const AffinityOptions& options) {
+  const auto words = [](const store::TableShape& shape, std::size_t slot) {
+    return std::to_string(shape.shards) + " shards of " + std::to_string(shape.slots) + " slots of " +
+           std::to_string(slot) + " bytes, " + std::to_string(shape.limit) + " taken";
+  };
+  const Plan plan(options);
+  return "affinities 1: IPv4 " + words(plan.v4, EntryV4::kWords * 8) + "; IPv6 " + words(plan.v6, EntryV6::kWords * 8);
+}
+
 AffinityTable::AffinityTable(const AffinityOptions& options)
     : AffinityTable(options, Plan(options), std::make_unique<store::ZeroedMemory>(memory(options)), nullptr) {}
 

@@ -34,6 +34,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "conntrack/store/flat_table.h"
 #include "conntrack/store/zeroed_memory.h"
@@ -66,6 +67,8 @@ class AffinityTable {
  public:
   /// Bytes, both families.
   static std::size_t memory(const AffinityOptions& options) noexcept;
+  /// Names what the memory looks like: two builds that agree on it may take over each other's.
+  static std::string layout(const AffinityOptions& options);
 
   /// In anonymous memory of its own. Throws std::bad_alloc where there is none.
   explicit AffinityTable(const AffinityOptions& options);

@@ -119,6 +119,8 @@ Status Daemon::run(const service::Config& config) {
 
   Daemon daemon(config, std::move(*monitor), std::move(*diverter), std::move(*engine));
   warn(daemon.engine_->warnings());
+  if (const std::string inherited = daemon.engine_->inheritance(); !inherited.empty())
+    spdlog::info("took over {}", inherited);
   if (Status bound = daemon.bind_queues(); !bound) return bound;
   // After the queues: who finds them taken says which.
   const auto lock = divert::InstanceLock::take(kPatience);
@@ -185,8 +187,9 @@ Status Daemon::stop() {
   stop_workers();
   server_.reset();
   log_stats();
-  spdlog::info("stopped: rules {}",
-               config_.on_stop == service::OnStop::remove ? "removed" : "kept for the next process");
+  const bool remove = config_.on_stop == service::OnStop::remove;
+  engine_->close(remove);
+  spdlog::info("stopped: rules and state {}", remove ? "removed" : "kept for the next process");
   return removed;
 }
 
@@ -274,8 +277,11 @@ void Daemon::sweep_affinity() {
 }
 
 void Daemon::open_api() {
-  auto server =
-      control::Server::open(io_, tables_, tracing_, {.socket = control::default_socket(node::instance_name())});
+  if (config_.control_socket == "none") return;
+  const std::string instance = config_.instance.empty() ? node::instance_name() : config_.instance;
+  const std::string socket =
+      config_.control_socket == "auto" ? control::default_socket(instance) : config_.control_socket;
+  auto server = control::Server::open(io_, tables_, tracing_, {.socket = socket});
   if (server) {
     server_ = std::move(*server);
   } else {

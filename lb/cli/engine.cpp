@@ -1,12 +1,11 @@
 #include "lb/cli/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <new>
 #include <random>
 #include <string>
 #include <utility>
-
-#include <unistd.h>
 
 #include "lb/node/local_ports.h"
 #include "lb/service/pipeline_settings.h"
@@ -39,65 +38,119 @@ queue::ReplyOptions reply_options(const service::Config& config) noexcept {
   return {.mark = config.mark_mask, .per_second = config.replies.per_second, .burst = config.replies.burst};
 }
 
-affinity::AffinityOptions affinity_options(const service::Config& config) {
-  return {.capacity_v4 = config.tables.affinity,
-          .capacity_v6 = config.tables.affinity_ipv6,
-          .key = random_key(),
-          .epoch = flow::now(),
-          .workers = config.queues.count};
-}
+/// A port that a flow still holds after its end, and until when.
+struct HeldPort {
+  flow::Instant deadline;
+  flow::PoolKey pool;
+  std::uint16_t port = 0;
+};
 
-std::uint64_t table_memory(const service::Config& config) {
-  return flow::FlowTable::memory(config.tables.flows) + affinity::AffinityTable::memory(affinity_options(config)) +
-         flow::FragmentTable::memory(config.tables.fragments);
-}
-
-std::uint64_t machine_memory() noexcept {
-  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-store::Error too_large(const service::Config& config, std::uint64_t needed) {
-  return {store::ErrorKind::unavailable, "tables: " + std::to_string(config.tables.flows) + " flows, " +
-                                             std::to_string(config.tables.affinity) + " affinities and " +
-                                             std::to_string(config.tables.fragments) + " fragmented datagrams take " +
-                                             std::to_string(needed >> 20) + " MiB; this machine does not have them (" +
-                                             std::to_string(machine_memory() >> 20) +
-                                             " MiB in all): lower tables.flows, tables.affinity or tables.fragments"};
+affinity::AffinityOptions affinity_options(const service::Config& config, const State& state) {
+  affinity::AffinityOptions options = State::affinity_options(config);
+  options.key = state.key(State::Section::affinities);
+  options.epoch = state.epoch();
+  return options;
 }
 
 }  // namespace
 
-Engine::Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints)
+Engine::Engine(const service::Config& config, node::NodeView node, std::unique_ptr<State> state)
     : workers_(config.queues.count),
-      slots_(endpoints),
-      affinity_(affinity_options(config)),
-      flows_({.capacity = config.tables.flows, .key = random_key(), .timeouts = config.timeouts}),
+      state_(std::move(state)),
+      slots_(config.tables.endpoints),
+      identities_(slots_, State::identity_limits(config), state_->key(State::Section::names),
+                  state_->memory(State::Section::names)),
+      affinity_(affinity_options(config, *state_), state_->memory(State::Section::affinities)),
+      flows_({.capacity = config.tables.flows, .key = state_->key(State::Section::flows), .timeouts = config.timeouts},
+             state_->memory(State::Section::flows)),
       ports_(node_port_pool(config)),
       fragments_({.capacity = config.tables.fragments, .key = random_key(), .timeout = config.timeouts.frag}),
       node_(std::make_shared<const node::NodeView>(std::move(node))),
-      load_(config.queues.count, endpoints),
+      load_(config.queues.count, config.tables.endpoints),
       counters_(config.queues.count),
       replies_(reply_options(config)) {}
 
 store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node) {
-  const std::uint64_t needed = table_memory(config);
-  if (needed > machine_memory()) return too_large(config, needed);
+  auto state = State::open(config);
+  if (!state) return state.error();
   try {
-    return assemble(config, std::move(node));
+    return assemble(config, node, std::move(*state));
   } catch (const std::bad_alloc&) {
-    return too_large(config, needed);
+    return store::Error{store::ErrorKind::unavailable,
+                        "this machine has no memory left for " + std::to_string(config.tables.fragments) +
+                            " fragmented datagrams and the load of " + std::to_string(config.tables.endpoints) +
+                            " endpoints: lower tables.fragments or tables.endpoints"};
   }
 }
 
-store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& config, node::NodeView node) {
-  std::unique_ptr<Engine> engine(new Engine(config, std::move(node), service::count_endpoints(config.services)));
-  auto snapshot = service::Snapshot::build(config, engine->identities_);
+store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& config, const node::NodeView& node,
+                                                        std::unique_ptr<State> state) {
+  const bool adopted = state->adopted();
+  std::unique_ptr<Engine> engine(new Engine(config, node, std::move(state)));
+  if (adopted && !engine->adopt()) {
+    std::unique_ptr<State> again = std::move(engine->state_);
+    engine.reset();
+    if (const store::Status fresh = again->start_over("its flows are damaged"); !fresh) return fresh.error();
+    return assemble(config, node, std::move(again));
+  }
+  const datapath::EndpointLoad& load = engine->load_;
+  auto snapshot = service::Snapshot::build(config, engine->identities_,
+                                           [&load](std::uint32_t slot) { return load.active(slot) != 0; });
   if (!snapshot) return snapshot.error();
   engine->snapshot_ = std::move(*snapshot);
   engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
   engine->pipeline_ = std::make_unique<datapath::Pipeline>(service::pipeline_options(config), *engine->balancer_,
                                                            engine->flows_, engine->ports_, engine->fragments_);
   return engine;
+}
+
+bool Engine::adopt() {
+  const auto begin = std::chrono::steady_clock::now();
+  const flow::Instant now = flow::now();
+  std::vector<HeldPort> held;
+  const auto adopt_flow = [&](const flow::Flow& flow) {
+    if (flow.deadline < now) return false;
+    if (flow.egress.port != 0) {
+      const flow::PoolKey pool{flow.protocol, flow.egress.address, flow.endpoint};
+      if (flow.over()) {
+        held.push_back({flow.deadline, pool, flow.egress.port});
+      } else if (!ports_.claim(pool, flow.egress.port, false)) {
+        return false;
+      }
+    }
+    if (!flow.direct) load_.shard(0).on(datapath::FlowEvent::opened, flow.endpoint_id);
+    return true;
+  };
+  Inheritance found;
+  found.flows = flows_.recover(adopt_flow);
+  if (!found.flows.usable) return false;
+  // The oldest are given up first.
+  std::sort(held.begin(), held.end(), [](const HeldPort& a, const HeldPort& b) { return a.deadline < b.deadline; });
+  for (const HeldPort& one : held) ports_.claim(one.pool, one.port, true);
+  found.affinities = affinity_.recover(now);
+  found.took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+  inherited_ = found;
+  return true;
+}
+
+std::vector<std::string> Engine::warnings() const {
+  std::vector<std::string> all = state_->warnings();
+  all.insert(all.end(), replies_.warnings().begin(), replies_.warnings().end());
+  return all;
+}
+
+std::string Engine::inheritance() const {
+  if (!inherited_) return {};
+  const flow::FlowRecovery& flows = inherited_->flows;
+  return std::to_string(flows.kept) + " flows and " + std::to_string(affinity_.counts().entries) + " affinities from " +
+         state_->path() + " in " + std::to_string(inherited_->took.count()) + " ms (" +
+         std::to_string(flows.undone + flows.finished + flows.mended) + " flows and " +
+         std::to_string(inherited_->affinities.torn_shards) + " shards of affinities were being written)";
+}
+
+void Engine::close(bool remove) noexcept {
+  if (remove) state_->remove();
+  state_->mark_clean();
 }
 
 queue::PipelineHandler Engine::handler(unsigned index) {
@@ -148,6 +201,14 @@ ordered_json Engine::stats() const {
   all["affinities_evicted_provisional"] = affinity.evicted_provisional;
   all["affinities_evicted_confirmed"] = affinity.evicted_confirmed;
   all["affinities_swept"] = affinity.swept;
+  if (inherited_) {
+    const flow::FlowRecovery& found = inherited_->flows;
+    all["inherited_flows"] = found.kept;
+    all["inherited_flows_undone"] = found.undone + found.finished;
+    all["inherited_flows_mended"] = found.mended;
+    all["inherited_flows_damaged"] = found.damaged;
+    all["inherited_torn_affinity_shards"] = inherited_->affinities.torn_shards;
+  }
   all["endpoints"] = endpoint_stats();
   return all;
 }

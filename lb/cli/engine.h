@@ -1,9 +1,14 @@
 // engine.h: everything that a running limpet is made of, built from a configuration, without a queue or a rule yet.
 //
+//   State: the memory of Identities, AffinityTable and FlowTable
+//
 //   Config ─▶ Identities, Snapshot ─▶ Balancer ─┐
 //             AffinityTable ────────────────────┤
 //             FlowTable, PortPool ──────────────┼─▶ Pipeline ◀── workers (one WorkerContext each)
 //             NodeView, followed live ──────────┘         └──▶ ReplySender: what limpet answers itself
+//
+// Where another process has left its tables, build() adopts them before anything else: what a kill has torn is mended,
+// live flows get their ports back and count as their endpoints' load, names keep their ids.
 //
 // Owns the tables; outlives the workers. The control thread alone calls what is not const.
 #pragma once
@@ -11,6 +16,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +27,7 @@
 #include "conntrack/flow/port_pool.h"
 #include "conntrack/store/result.h"
 #include "lb/affinity/affinity_table.h"
+#include "lb/cli/state.h"
 #include "lb/datapath/counters.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/endpoint_load.h"
@@ -38,7 +45,7 @@ namespace limpet::cli {
 
 class Engine {
  public:
-  /// unavailable: the tables do not fit into this machine's memory.
+  /// unavailable: the tables do not fit into this machine's memory, or another process has them.
   static store::Result<std::unique_ptr<Engine>> build(const service::Config& config, node::NodeView node);
 
   /// For the worker of queue `index`, counted from 0.
@@ -55,23 +62,40 @@ class Engine {
   std::shared_ptr<const service::Snapshot> snapshot() const noexcept { return snapshot_; }
   const datapath::EndpointSlots& slots() const noexcept { return slots_; }
   const datapath::EndpointLoad& load() const noexcept { return load_; }
+  flow::FlowTable& flows() noexcept { return flows_; }
+  affinity::AffinityTable& affinity() noexcept { return affinity_; }
   /// Who is published here is told of every packet.
   datapath::Published<datapath::Observers>& observers() noexcept { return observers_; }
 
-  /// What clients will miss, in words: to be logged.
-  const std::vector<std::string>& warnings() const noexcept { return replies_.warnings(); }
+  /// What clients will miss, and what has become of an older state, in words: to be logged.
+  std::vector<std::string> warnings() const;
+  /// What was taken over from the process before, in words; empty: nothing.
+  std::string inheritance() const;
+  /// After the workers: the state is complete, or (`remove`) nobody is to go on from it.
+  void close(bool remove) noexcept;
 
   /// Every counter by name, summed over the workers; what became of answers; tables' sizes; each endpoint's load.
   nlohmann::ordered_json stats() const;
 
  private:
-  Engine(const service::Config& config, node::NodeView node, std::uint32_t endpoints);
-  static store::Result<std::unique_ptr<Engine>> assemble(const service::Config& config, node::NodeView node);
+  /// What was found in an adopted state.
+  struct Inheritance {
+    flow::FlowRecovery flows;
+    affinity::RecoveryCounts affinities;
+    std::chrono::milliseconds took{};
+  };
+
+  Engine(const service::Config& config, node::NodeView node, std::unique_ptr<State> state);
+  static store::Result<std::unique_ptr<Engine>> assemble(const service::Config& config, const node::NodeView& node,
+                                                         std::unique_ptr<State> state);
+  /// False: the flows cannot be used.
+  bool adopt();
   nlohmann::ordered_json endpoint_stats() const;
 
   unsigned workers_;
+  std::unique_ptr<State> state_;  // the tables lie in it
   datapath::EndpointSlots slots_;
-  service::Identities identities_{slots_};
+  service::Identities identities_;
   affinity::AffinityTable affinity_;
   flow::FlowTable flows_;
   flow::PortPool ports_;
@@ -84,6 +108,7 @@ class Engine {
   std::shared_ptr<const service::Snapshot> snapshot_;
   std::unique_ptr<service::Balancer> balancer_;
   std::unique_ptr<datapath::Pipeline> pipeline_;
+  std::optional<Inheritance> inherited_;
 };
 
 }  // namespace limpet::cli

@@ -5,6 +5,32 @@ namespace limpet::cli {
 using datapath::EndpointSlots;
 using datapath::FlowEvent;
 
+namespace {
+
+std::string_view state_of(const flow::Flow& flow) noexcept {
+  if (flow.is_tcp()) return to_string(flow.tcp.state());
+  if (flow.is_sctp()) return to_string(flow.sctp.state());
+  return flow.replied ? "ASSURED" : "UNREPLIED";
+}
+
+control::FlowEntry entry_of(const flow::Flow& flow, flow::Instant now) {
+  return {.protocol = flow.protocol,
+          .state = state_of(flow),
+          .client = flow.client,
+          .service = flow.service,
+          .endpoint = flow.endpoint,
+          .client_near = flow.client_near,
+          .egress = flow.egress,
+          .endpoint_id = flow.endpoint_id.id,
+          .masquerade = flow.masquerade,
+          .confirmed = flow.confirmed,
+          .replied = flow.replied,
+          .direct = flow.direct,
+          .left = flow.deadline - now};
+}
+
+}  // namespace
+
 control::EndpointFigures EngineTables::figures(flow::EndpointId endpoint) const {
   const datapath::EndpointLoad& load = engine_.load();
   return {.ready = engine_.slots().is(endpoint, EndpointSlots::ready),
@@ -27,28 +53,38 @@ nlohmann::ordered_json EngineTables::stats() const {
   return all;
 }
 
-// The tables do not show their entries yet.
-
 std::optional<control::Tables::Cursor> EngineTables::visit_flows(
-    Cursor, std::size_t, const std::function<void(const control::FlowEntry&)>&) const {
-  return std::nullopt;
+    Cursor from, std::size_t budget, const std::function<void(const control::FlowEntry&)>& visit) const {
+  if (from > UINT32_MAX) return std::nullopt;
+  const flow::Instant now = flow::now();
+  return engine_.flows().visit(static_cast<std::uint32_t>(from), budget,
+                               [&](const flow::Flow& flow) { visit(entry_of(flow, now)); });
 }
 
 std::optional<control::Tables::Cursor> EngineTables::visit_affinity(
-    Cursor, std::size_t, const std::function<void(const control::AffinityEntry&)>&) const {
-  return std::nullopt;
+    Cursor from, std::size_t budget, const std::function<void(const control::AffinityEntry&)>& visit) const {
+  const flow::Instant now = flow::now();
+  const auto next = engine_.affinity().visit({from}, budget, now, [&](const affinity::EntryView& entry) {
+    if (entry.expired) return;
+    visit({.scope = entry.key.scope,
+           .client = entry.key.client,
+           .endpoint_id = entry.endpoint,
+           .confirmed = entry.confirmed,
+           .age = now - entry.stamp});
+  });
+  return next.at_end() ? std::nullopt : std::optional<Cursor>(next.next);
 }
 
-std::size_t EngineTables::erase_affinity(std::uint32_t, const net::Address&) {
-  return 0;
+std::size_t EngineTables::erase_affinity(std::uint32_t scope, const net::Address& client) {
+  return engine_.affinity().erase({scope, client}) ? 1 : 0;
 }
 
-std::size_t EngineTables::erase_affinity_scope(std::uint32_t) {
-  return 0;
+std::size_t EngineTables::erase_affinity_scope(std::uint32_t scope) {
+  return engine_.affinity().erase_scope(scope);
 }
 
 std::size_t EngineTables::erase_all_affinity() {
-  return 0;
+  return engine_.affinity().erase_all();
 }
 
 }  // namespace limpet::cli

@@ -83,8 +83,9 @@ Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, st
   }
 }
 
-store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities) {
-  auto ids = identities.assign(config.services);
+store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities,
+                                                               const Identities::SlotInUse& in_use) {
+  auto ids = identities.assign(config.services, in_use);
   if (!ids) return ids.error();
   return std::make_shared<const Snapshot>(config.node, config.services, std::move(*ids), config.icmp_echo);
 }

@@ -86,7 +86,9 @@ class Snapshot {
   Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
            IcmpEcho echo = IcmpEcho::ignore);
   /// Of a whole configuration, under the names that `identities` gives. Errors: as Identities::assign.
-  static store::Result<std::shared_ptr<const Snapshot>> build(const Config& config, Identities& identities);
+  static store::Result<std::shared_ptr<const Snapshot>> build(
+      const Config& config, Identities& identities,
+      const Identities::SlotInUse& in_use = [](std::uint32_t) { return false; });
 
   Match match(const datapath::NewConnection& connection, const node::NodeView& view) const;
   /// "ip:port" of each endpoint that the choice is made from, sorted as text; empty unless the action is dnat.
