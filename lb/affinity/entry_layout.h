@@ -51,9 +51,9 @@ struct EntryMeta {
   bool confirmed() const noexcept { return (word & store::kSlotProvisional) == 0; }
   EntryMeta stamped(std::uint32_t stamp) const noexcept { return {(word & 0xffffffff) | std::uint64_t{stamp} << 32}; }
   EntryMeta as_confirmed() const noexcept { return {word & ~store::kSlotProvisional}; }
-  /// In use, and of this scope.
-  bool is_of(std::uint32_t scope_wanted) const noexcept {
-    return ((word ^ (std::uint64_t{scope_wanted} << 8 | store::kSlotUsed)) & 0xffffff01) == 0;
+  /// 0: in use, and of this scope. No branch: most often the answer is "other", but not predictably.
+  std::uint32_t other_than(std::uint32_t scope_wanted) const noexcept {
+    return static_cast<std::uint32_t>(word ^ (std::uint64_t{scope_wanted} << 8 | store::kSlotUsed)) & 0xffffff01;
   }
 };
 
@@ -83,7 +83,7 @@ struct EntryV4 {
     return {static_cast<std::uint32_t>(slot[0]), EntryMeta{slot[1]}.scope()};
   }
   static bool holds(const Slot& slot, const Key& key) noexcept {
-    return static_cast<std::uint32_t>(slot[0]) == key.client && EntryMeta{slot[1]}.is_of(key.scope);
+    return (static_cast<std::uint32_t>(slot[0] ^ key.client) | EntryMeta{slot[1]}.other_than(key.scope)) == 0;
   }
 };
 
@@ -109,7 +109,7 @@ struct EntryV6 {
   }
   static Key key_of(const Slot& slot) noexcept { return {{slot[0], slot[1]}, EntryMeta{slot[3]}.scope()}; }
   static bool holds(const Slot& slot, const Key& key) noexcept {
-    return slot[0] == key.client[0] && slot[1] == key.client[1] && EntryMeta{slot[3]}.is_of(key.scope);
+    return ((slot[0] ^ key.client[0]) | (slot[1] ^ key.client[1]) | EntryMeta{slot[3]}.other_than(key.scope)) == 0;
   }
 };
 

@@ -61,6 +61,7 @@ std::map<std::uint64_t, std::uint64_t> contents(const Table& table) {
 template <typename Layout>
 testing::AssertionResult is_sound(const FlatTable<Layout>& table) {
   std::uint64_t used = 0, provisional = 0;
+  const std::uint32_t slots = table.shape().slots;
   for (std::uint64_t number = 0; number < table.pieces(); ++number) {
     const auto piece = table.piece(number);
     const typename FlatTable<Layout>::Locked shard = table.lock(piece);
@@ -73,6 +74,9 @@ testing::AssertionResult is_sound(const FlatTable<Layout>& table) {
       const auto place = shard.find(key, table.hash(key));
       if (!place.found || place.index != i) {
         return testing::AssertionFailure() << "key " << key << " at " << i << ", but a probe ends at " << place.index;
+      }
+      for (std::uint32_t before = table.home_of(table.hash(key)); before != i; before = (before + 1) % slots) {
+        if (!shard.is_used(before)) return testing::AssertionFailure() << "a free slot before key " << key;
       }
     }
   }
