@@ -49,17 +49,21 @@ class LimpetFlows {
     table_.commit(*flow);
   }
   std::uint64_t prefetch(const net::Tuple& tuple) const noexcept { return table_.prefetch(tuple); }
-  void prefetch_flow(std::uint64_t asked) const noexcept { table_.prefetch_flow(asked); }
-  bool touch(const net::Tuple& tuple, flow::Instant now) noexcept {
-    const flow::LockedFlow flow = table_.find(tuple);
-    if (!flow) return false;
-    flow->deadline = now;
-    return true;
+  void prefetch_links(std::uint64_t hash) const noexcept { table_.prefetch_links(hash); }
+  void prefetch_flow(std::uint64_t hash) const noexcept { table_.prefetch_flow(hash); }
+  bool touch(const net::Tuple& tuple, flow::Instant now) noexcept { return touch(table_.find(tuple), now); }
+  bool touch(const net::Tuple& tuple, flow::Instant now, std::uint64_t hash) noexcept {
+    return touch(table_.find(tuple, hash), now);
   }
   void end(std::uint32_t n) noexcept { table_.remove(table_.find(outer_of(n))); }
   std::size_t bytes() const noexcept { return flow::FlowTable::memory(table_.capacity()); }
 
  private:
+  static bool touch(const flow::LockedFlow& flow, flow::Instant now) noexcept {
+    if (!flow) return false;
+    flow->deadline = now;
+    return true;
+  }
   flow::FlowTable table_;
 };
 

@@ -136,9 +136,10 @@ void Batch(benchmark::State& state) {
   while (state.KeepRunningBatch(kBurst)) {
     for (std::size_t i = 0; i < kBurst; ++i) burst[i] = outer_of(packets[at + i]);
     for (std::size_t i = 0; i < kBurst; ++i) asked[i] = table->prefetch(burst[i]);
+    for (std::size_t i = 0; i < kBurst; ++i) table->prefetch_links(asked[i]);
     for (std::size_t i = 0; i < kBurst; ++i) table->prefetch_flow(asked[i]);
     for (std::size_t i = 0; i < kBurst; ++i) {
-      if (!table->touch(burst[i], kNow)) state.SkipWithError("a known flow was not found");
+      if (!table->touch(burst[i], kNow, asked[i])) state.SkipWithError("a known flow was not found");
     }
     at = (at + kBurst) % kPackets;
   }

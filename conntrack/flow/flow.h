@@ -65,8 +65,8 @@ struct alignas(64) Flow {
   bool direct = false;     // goes to an endpoint directly itself: never rewritten, its outer key alone is linked
   // The flow table's own; see flow_table.h. By KeyRole.
   struct Link {
-    std::uint32_t next = 0;
-    std::uint32_t tag = 0;
+    std::atomic<std::uint32_t> next{0};  // guarded by the bucket's lock; prefetching looks without
+    std::atomic<std::uint32_t> tag{0};
   };
   std::array<bool, kKeyRoles> linked{};
   std::atomic<std::uint32_t> generation{0};

@@ -34,7 +34,9 @@ FlowRecovery FlowTable::recover(const std::function<bool(const Flow&)>& adopt) {
 
 void FlowTable::prefetch_buckets(std::uint32_t record, std::uint32_t used) const noexcept {
   if (record + kBucketsAhead >= used) return;
-  for (const Flow::Link& link : records_[record + kBucketsAhead].links) __builtin_prefetch(&bucket(link.tag), 1);
+  for (const Flow::Link& link : records_[record + kBucketsAhead].links) {
+    __builtin_prefetch(&bucket(link.tag.load(std::memory_order_relaxed)), 1);
+  }
 }
 
 /// Is the flow to be kept? Then the record is mended, unlocked, and says by `linked` which keys it needs.
@@ -71,7 +73,9 @@ bool FlowTable::keep(Flow& flow, const std::function<bool(const Flow&)>& adopt, 
 void FlowTable::put_in_index(Flow& flow) noexcept {
   for (const KeyRole role : {KeyRole::outer, KeyRole::middle, KeyRole::inner}) {
     const auto r = static_cast<unsigned>(role);
-    if (flow.linked[r]) flow.links[r].next = bucket(flow.links[r].tag).push(link_id(flow, role));
+    if (!flow.linked[r]) continue;
+    Bucket& home = bucket(flow.links[r].tag.load(std::memory_order_relaxed));
+    flow.links[r].next.store(home.push(link_id(flow, role)), std::memory_order_relaxed);
   }
 }
 

@@ -83,43 +83,51 @@ std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
 }
 
 std::uint64_t FlowTable::prefetch(const net::Tuple& tuple) const noexcept {
-  const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
+  const std::uint64_t h = hash(tuple);
   __builtin_prefetch(&bucket(tag(h)), 1);
   return h;
 }
 
-void FlowTable::prefetch_flow(std::uint64_t prefetched) const noexcept {
-  const std::uint32_t id = bucket(tag(prefetched)).peek();
+void FlowTable::prefetch_links(std::uint64_t hash) const noexcept {
+  if (const std::uint32_t id = bucket(tag(hash)).peek()) __builtin_prefetch(&record_of(id), 1);
+}
+
+void FlowTable::prefetch_flow(std::uint64_t hash) const noexcept {
+  std::uint32_t id = bucket(tag(hash)).peek();
   if (id == 0) return;
-  const auto* line = reinterpret_cast<const std::byte*>(&records_[(id - 1) / kKeyRoles]);
-  for (std::size_t offset = 0; offset < sizeof(Flow); offset += 64) __builtin_prefetch(line + offset, 1);
+  const Flow::Link& link = link_at(id);
+  if (link.tag.load(std::memory_order_relaxed) != tag(hash)) {  // one in five is the second of its chain
+    id = link.next.load(std::memory_order_relaxed);
+    if (id == 0) return;
+    __builtin_prefetch(&record_of(id), 1);
+  }
+  const auto* line = reinterpret_cast<const std::byte*>(&record_of(id));
+  for (std::size_t offset = 64; offset < sizeof(Flow); offset += 64) __builtin_prefetch(line + offset, 1);
 }
 
 std::uint32_t FlowTable::search(std::uint32_t id, std::uint32_t tag, net::Protocol protocol, const net::AddressPort& a,
                                 const net::AddressPort& b) const noexcept {
   while (id != 0) {
-    const Flow& flow = records_[(id - 1) / kKeyRoles];
-    const auto role = static_cast<KeyRole>((id - 1) % kKeyRoles);
-    const Flow::Link& link = flow.links[static_cast<unsigned>(role)];
-    if (link.tag == tag && flow.protocol == protocol) {
-      const Ends ends = flow.ends(role);
+    const Flow& flow = record_of(id);
+    const Flow::Link& link = link_at(id);
+    if (link.tag.load(std::memory_order_relaxed) == tag && flow.protocol == protocol) {
+      const Ends ends = flow.ends(static_cast<KeyRole>((id - 1) % kKeyRoles));
       if ((ends.near == a && ends.far == b) || (ends.near == b && ends.far == a)) return id;
     }
-    id = link.next;
+    id = link.next.load(std::memory_order_relaxed);
   }
   return 0;
 }
 
-LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
-  const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
+LockedFlow FlowTable::find(const net::Tuple& tuple, std::uint64_t hash) noexcept {
   for (;;) {
     std::uint32_t id = 0;
     std::uint32_t generation = 0;
     {
-      Bucket::Guard chain(bucket(tag(h)));
-      id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
+      Bucket::Guard chain(bucket(tag(hash)));
+      id = search(chain.head(), tag(hash), tuple.protocol, tuple.source, tuple.destination);
       if (id == 0) return {};
-      generation = records_[(id - 1) / kKeyRoles].generation.load(std::memory_order_relaxed);
+      generation = record_of(id).generation.load(std::memory_order_relaxed);
     }
     const auto role = static_cast<KeyRole>((id - 1) % kKeyRoles);
     if (LockedFlow flow = relock({(id - 1) / static_cast<std::uint32_t>(kKeyRoles), generation}, role)) return flow;
@@ -127,11 +135,11 @@ LockedFlow FlowTable::find(const net::Tuple& tuple) noexcept {
 }
 
 LockedFlow FlowTable::try_find(const net::Tuple& tuple) noexcept {
-  const std::uint64_t h = hash(tuple.protocol, tuple.source, tuple.destination);
+  const std::uint64_t h = hash(tuple);
   Bucket::Guard chain(bucket(tag(h)));
   const std::uint32_t id = search(chain.head(), tag(h), tuple.protocol, tuple.source, tuple.destination);
   if (id == 0) return {};
-  Flow& flow = records_[(id - 1) / kKeyRoles];
+  Flow& flow = record_of(id);
   if (!flow.lock.try_lock()) return {};
   return {flow, static_cast<KeyRole>((id - 1) % kKeyRoles)};
 }
@@ -164,7 +172,8 @@ bool FlowTable::link(Flow& flow, KeyRole role) noexcept {
   const std::uint64_t h = hash(flow.protocol, ends.near, ends.far);
   Bucket::Guard chain(bucket(tag(h)));
   if (search(chain.head(), tag(h), flow.protocol, ends.near, ends.far) != 0) return false;
-  flow.links[r] = {chain.head(), tag(h)};
+  flow.links[r].next.store(chain.head(), std::memory_order_relaxed);
+  flow.links[r].tag.store(tag(h), std::memory_order_relaxed);
   keep_order();
   flow.linked[r] = true;  // from here on recovery takes ends and tag for granted
   chain.head() = link_id(flow, role);
@@ -174,10 +183,18 @@ bool FlowTable::link(Flow& flow, KeyRole role) noexcept {
 void FlowTable::unlink(Flow& flow, KeyRole role) noexcept {
   const auto r = static_cast<unsigned>(role);
   if (!flow.linked[r]) return;
-  Bucket::Guard chain(bucket(flow.links[r].tag));
-  std::uint32_t* at = &chain.head();
-  while (*at != link_id(flow, role)) at = &records_[(*at - 1) / kKeyRoles].links[(*at - 1) % kKeyRoles].next;
-  *at = flow.links[r].next;
+  Bucket::Guard chain(bucket(flow.links[r].tag.load(std::memory_order_relaxed)));
+  const std::uint32_t own = link_id(flow, role);
+  const std::uint32_t next = flow.links[r].next.load(std::memory_order_relaxed);
+  if (chain.head() == own) {
+    chain.head() = next;
+  } else {
+    std::uint32_t before = chain.head();
+    while (link_at(before).next.load(std::memory_order_relaxed) != own) {
+      before = link_at(before).next.load(std::memory_order_relaxed);
+    }
+    link_at(before).next.store(next, std::memory_order_relaxed);
+  }
   flow.linked[r] = false;
 }
 

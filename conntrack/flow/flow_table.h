@@ -19,8 +19,9 @@
 //   remove    under the record's lock: unlink each key, next generation, give back
 // A record whose creation is not complete is locked, so whoever finds it waits until the decision is made.
 //
-// A burst of packets is announced first: prefetch() of each brings in its bucket, prefetch_flow() then the record that the
-// bucket names, so that the misses of a whole burst overlap. Hints only.
+// A burst of packets is announced first, in three rounds, so that the misses of a whole burst overlap: prefetch() of each
+// brings in its bucket, prefetch_links() the line with the links of the record that it names, prefetch_flow() the rest of
+// the record whose tag is right. Hints only, taken without locks. The hash is handed on from the first to find().
 //
 // The memory may be a file's (store/mapped_region.h), and outlive the process:
 //
@@ -144,12 +145,15 @@ class FlowTable {
   /// it says no, the flow is dropped.
   FlowRecovery recover(const std::function<bool(const Flow&)>& adopt);
 
-  /// Bring the tuple's bucket into the cache. Returns what prefetch_flow() wants.
+  /// Bring the tuple's bucket into the cache. Returns its hash, for the next two rounds and for find().
   std::uint64_t prefetch(const net::Tuple& tuple) const noexcept;
-  void prefetch_flow(std::uint64_t prefetched) const noexcept;
+  void prefetch_links(std::uint64_t hash) const noexcept;
+  void prefetch_flow(std::uint64_t hash) const noexcept;
 
   /// The flow that has a key with these two ends, in either order.
-  LockedFlow find(const net::Tuple& tuple) noexcept;
+  LockedFlow find(const net::Tuple& tuple) noexcept { return find(tuple, hash(tuple)); }
+  /// The same; `hash` is what prefetch() has returned for this tuple.
+  LockedFlow find(const net::Tuple& tuple, std::uint64_t hash) noexcept;
   /// The same, but none if another thread has it locked, or this one. For who holds another record's lock.
   LockedFlow try_find(const net::Tuple& tuple) noexcept;
   /// The same use of the same record, if it is still live.
@@ -203,6 +207,9 @@ class FlowTable {
   static constexpr int kVisitTries = 16;
 
   FlowTable(const FlowTableOptions& options, std::unique_ptr<store::ZeroedMemory> own);
+  std::uint64_t hash(const net::Tuple& tuple) const noexcept {
+    return hash(tuple.protocol, tuple.source, tuple.destination);
+  }
   std::uint64_t hash(net::Protocol protocol, const net::AddressPort& a, const net::AddressPort& b) const noexcept;
   static std::uint32_t tag(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash); }
   Bucket& bucket(std::uint32_t tag) const noexcept { return buckets_[tag & bucket_mask_]; }
@@ -210,6 +217,8 @@ class FlowTable {
   std::uint32_t link_id(const Flow& flow, KeyRole role) const noexcept {
     return 1 + record_of(flow) * static_cast<std::uint32_t>(kKeyRoles) + static_cast<std::uint32_t>(role);
   }
+  Flow& record_of(std::uint32_t link) const noexcept { return records_[(link - 1) / kKeyRoles]; }
+  Flow::Link& link_at(std::uint32_t link) const noexcept { return record_of(link).links[(link - 1) % kKeyRoles]; }
   /// The link with these ends in the chain that begins at `id`, or 0. Its bucket is locked.
   std::uint32_t search(std::uint32_t id, std::uint32_t tag, net::Protocol protocol, const net::AddressPort& a,
                        const net::AddressPort& b) const noexcept;

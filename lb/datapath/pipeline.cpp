@@ -123,8 +123,10 @@ Verdict Pipeline::cross(Crossing& crossing) {
 
 Verdict Pipeline::follow(Crossing& crossing) {
   if (crossing.report != nullptr) crossing.report->before = crossing.view.tuple;
+  const net::Tuple& tuple = crossing.view.tuple;
+  const std::uint64_t known = crossing.packet.flow_hash;
   for (;;) {
-    if (LockedFlow flow = flows_.find(crossing.view.tuple)) {
+    if (LockedFlow flow = known != 0 ? flows_.find(tuple, known) : flows_.find(tuple)) {
       crossing.note_hit(flow);
       if (!outlived(*flow, flow.role(), crossing)) return translate(std::move(flow), crossing);
       if (flow->deadline < crossing.now) crossing.worker.counters.add(Counter::expired_flows);

@@ -66,6 +66,7 @@ struct Packet {
   std::uint32_t mark = 0;
   std::uint32_t in_interface = 0;   // index, 0: none
   std::uint32_t out_interface = 0;  // index, 0: none
+  std::uint64_t flow_hash = 0;      // what Pipeline::prefetch() has returned for it; 0: it was not asked
   bool checksum_pending = false;    // NFQA_SKB_CSUMNOTREADY: the transport checksum must be computed in full
   bool segmented_later = false;     // NFQA_SKB_GSO: a super-packet, which the kernel will cut up on its way out
   bool truncated = false;           // NFQA_CAP_LEN: the bytes are not the whole packet, it cannot be written back
@@ -115,7 +116,7 @@ class Pipeline {
       : options_(options), decider_(decider), flows_(flows), ports_(ports), fragments_(fragments) {}
 
   /// Ask for the memory that this packet's flow will be looked up in. A hint, for all packets of a burst before the first is
-  /// processed; the result is for FlowTable::prefetch_flow().
+  /// processed; the result is for Packet::flow_hash and FlowTable's next rounds.
   std::uint64_t prefetch(std::span<std::byte> packet) const noexcept;
 
   Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, WorkerContext& worker);

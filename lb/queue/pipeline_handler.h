@@ -12,7 +12,6 @@
 #include <optional>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include "conntrack/flow/flow_table.h"
 #include "lb/datapath/observer.h"
@@ -44,13 +43,13 @@ class PipelineHandler {
         watch_(std::move(watch)),
         swept_(flow::now()) {}
 
-  void begin_batch(std::span<const Message> batch) {
+  void begin_batch(std::span<Message> batch) {
     now_ = flow::now();
     node_ = &reader_.get();
     if (watch_) context_.observer = watch_->reader.get().of(watch_->worker);
-    prefetched_.clear();
-    for (const Message& message : batch) prefetched_.push_back(pipeline_->prefetch(message.packet.bytes));
-    for (const std::uint64_t prefetched : prefetched_) flows_->prefetch_flow(prefetched);
+    for (Message& message : batch) message.packet.flow_hash = pipeline_->prefetch(message.packet.bytes);
+    for (const Message& message : batch) flows_->prefetch_links(message.packet.flow_hash);
+    for (const Message& message : batch) flows_->prefetch_flow(message.packet.flow_hash);
   }
   datapath::Verdict handle(const datapath::Packet& packet) {
     const datapath::Verdict verdict = pipeline_->process(packet, *node_, now_, context_);
@@ -80,7 +79,6 @@ class PipelineHandler {
   ReplySender* replies_;  // nullptr: nothing is answered
   std::optional<Watch> watch_;
   const node::NodeView* node_ = nullptr;
-  std::vector<std::uint64_t> prefetched_;  // of the batch; keeps its capacity
   flow::Instant now_{};
   flow::Instant swept_;
 };

@@ -35,7 +35,7 @@
 namespace limpet::queue {
 
 template <typename T>
-concept Handler = requires(T& handler, const datapath::Packet& packet, std::span<const Message> batch) {
+concept Handler = requires(T& handler, const datapath::Packet& packet, std::span<Message> batch) {
   handler.begin_batch(batch);  // it has arrived: read the clock, take the snapshot, prefetch
   { handler.handle(packet) } -> std::same_as<datapath::Verdict>;  // one packet of it; may rewrite its bytes
   handler.end_batch();                                            // its verdicts are out, or nothing came for a while

@@ -216,18 +216,19 @@ class Execution {
     const auto exact = std::make_unique<std::byte[]>(bytes.size());
     std::copy(bytes.begin(), bytes.end(), exact.get());
     const bool out = arrival.hook == Hook::postrouting, local = arrival.hook == Hook::output || (arrival.flags & 8);
-    const datapath::Packet packet{.bytes = {exact.get(), bytes.size()},
-                                  .hook = arrival.hook,
-                                  .mark = arrival.mark,
-                                  .in_interface = local ? 0U : 1U,
-                                  .out_interface = !out                 ? 0U
-                                                   : arrival.flags & 16 ? 1U
-                                                                        : 2U,
-                                  .checksum_pending = (arrival.flags & 1) != 0,
-                                  .segmented_later = (arrival.flags & 2) != 0,
-                                  .truncated = (arrival.flags & 4) != 0};
+    datapath::Packet packet{.bytes = {exact.get(), bytes.size()},
+                            .hook = arrival.hook,
+                            .mark = arrival.mark,
+                            .in_interface = local ? 0U : 1U,
+                            .out_interface = !out                 ? 0U
+                                             : arrival.flags & 16 ? 1U
+                                                                  : 2U,
+                            .checksum_pending = (arrival.flags & 1) != 0,
+                            .segmented_later = (arrival.flags & 2) != 0,
+                            .truncated = (arrival.flags & 4) != 0};
     const unsigned told = world_.witness.told;
-    world_.pipeline->prefetch(packet.bytes);
+    const std::uint64_t hash = world_.pipeline->prefetch(packet.bytes);
+    if ((arrival.flags & 32) != 0) packet.flow_hash = hash;
     const datapath::Verdict verdict = world_.pipeline->process(packet, world_.node(), world_.now, world_.worker);
     check_crossing(packet, bytes, verdict, kMark);
     check_witness(verdict, told);
