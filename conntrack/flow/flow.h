@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "conntrack/flow/affinity_name.h"
 #include "conntrack/flow/endpoint_id.h"
 #include "conntrack/flow/instant.h"
 #include "conntrack/flow/sctp_state.h"
@@ -69,11 +70,13 @@ struct alignas(64) Flow {
     std::atomic<std::uint32_t> tag{0};
   };
   std::array<bool, kKeyRoles> linked{};
+  bool refreshes_affinity = false;  // each packet of the client makes its affinity last longer
   std::atomic<std::uint32_t> generation{0};
   std::array<Link, kKeyRoles> links;
-  std::uint32_t next_free = 0;
-
-  std::uint32_t affinity_scope = 0;
+  union {
+    AffinityName remembered;  // of a flow: its client's affinity
+    std::uint32_t next_free;  // of a free record
+  };
   Instant deadline{};  // idle until then: retired
   EndpointId endpoint_id;
 
@@ -88,7 +91,7 @@ struct alignas(64) Flow {
     SctpTracker sctp;
   };
 
-  Flow() noexcept : tcp{} {}
+  Flow() noexcept : remembered{}, tcp{} {}
 
   Ends ends(KeyRole role) const noexcept {
     switch (role) {

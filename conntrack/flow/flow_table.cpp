@@ -227,7 +227,8 @@ Flow* FlowTable::take() noexcept {
   flow->egress = {};
   flow->endpoint = {};
   flow->endpoint_id = {};
-  flow->affinity_scope = 0;
+  flow->remembered = {};
+  flow->refreshes_affinity = false;
   return flow;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "conntrack/flow/take_over.h"
 #include "lb/node/local_ports.h"
 #include "lb/service/pipeline_settings.h"
 
@@ -37,13 +38,6 @@ flow::PortPool node_port_pool(const service::Config& config) {
 queue::ReplyOptions reply_options(const service::Config& config) noexcept {
   return {.mark = config.mark_mask, .per_second = config.replies.per_second, .burst = config.replies.burst};
 }
-
-/// A port that a flow still holds after its end, and until when.
-struct HeldPort {
-  flow::Instant deadline;
-  flow::PoolKey pool;
-  std::uint16_t port = 0;
-};
 
 affinity::AffinityOptions affinity_options(const service::Config& config, const State& state) {
   affinity::AffinityOptions options = State::affinity_options(config);
@@ -107,26 +101,14 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 bool Engine::adopt() {
   const auto begin = std::chrono::steady_clock::now();
   const flow::Instant now = flow::now();
-  std::vector<HeldPort> held;
-  const auto adopt_flow = [&](const flow::Flow& flow) {
-    if (flow.deadline < now) return false;
-    if (flow.egress.port != 0) {
-      const flow::PoolKey pool{flow.protocol, flow.egress.address, flow.endpoint};
-      if (flow.over()) {
-        held.push_back({flow.deadline, pool, flow.egress.port});
-      } else if (!ports_.claim(pool, flow.egress.port, false)) {
-        return false;
-      }
-    }
+  Inheritance found;
+  found.flows = flow::take_over(flows_, ports_, [&](const flow::Flow& flow) {
+    const bool known = flow.direct || flow.endpoint_id.slot < slots_.capacity();
+    if (!known || flow.deadline < now) return false;
     if (!flow.direct) load_.shard(0).on(datapath::FlowEvent::opened, flow.endpoint_id);
     return true;
-  };
-  Inheritance found;
-  found.flows = flows_.recover(adopt_flow);
+  });
   if (!found.flows.usable) return false;
-  // The oldest are given up first.
-  std::sort(held.begin(), held.end(), [](const HeldPort& a, const HeldPort& b) { return a.deadline < b.deadline; });
-  for (const HeldPort& one : held) ports_.claim(one.pool, one.port, true);
   found.affinities = affinity_.recover(now);
   found.took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
   inherited_ = found;

@@ -19,21 +19,23 @@ enum class Counter : std::uint8_t {
   affinity_hit,  // new connections, by what the affinity table said
   affinity_miss,
   affinity_expired,
-  affinity_moved,
-  confirmed,               // clients that answered their endpoint
-  expired_flows,           // retired after their timeout
-  evicted_flows,           // retired early, because the flow table was full
-  accepted_direct,         // crossed a second time, or a direct flow beside ours: left alone
-  accepted_miss,           // at a source hook, of no flow of ours: left alone
-  accepted_not_a_service,  // at a destination hook, addressed to no service: left alone
-  foreign_syn_ack,         // SYN|ACK on a flow that waits for none: left alone
-  ports_reclaimed,         // a TIME_WAIT port given to a new connection, for want of free ones
-  tuple_clashes,           // resolved by another source port
-  direct_flows,            // begun to an endpoint without a service (divert.direct)
-  icmp_errors,             // ICMP errors about a flow, translated with it
-  fragments,               // later fragments translated like their first
-  fragments_forgotten,     // datagrams forgotten before their time, complete or not, because the table was full
-  dropped_too_short,       // malformed, each by its net::ParseError: shorter than its headers or stated length
+  affinity_moved_gone,       // and of those that lost their endpoint: it has left the service port
+  affinity_moved_drained,    // … takes no new connections
+  affinity_moved_not_ready,  // … is not among those that this connection may choose from
+  confirmed,                 // clients that answered their endpoint
+  expired_flows,             // retired after their timeout
+  evicted_flows,             // retired early, because the flow table was full
+  accepted_direct,           // crossed a second time, or a direct flow beside ours: left alone
+  accepted_miss,             // at a source hook, of no flow of ours: left alone
+  accepted_not_a_service,    // at a destination hook, addressed to no service: left alone
+  foreign_syn_ack,           // SYN|ACK on a flow that waits for none: left alone
+  ports_reclaimed,           // a TIME_WAIT port given to a new connection, for want of free ones
+  tuple_clashes,             // resolved by another source port
+  direct_flows,              // begun to an endpoint without a service (divert.direct)
+  icmp_errors,               // ICMP errors about a flow, translated with it
+  fragments,                 // later fragments translated like their first
+  fragments_forgotten,       // datagrams forgotten before their time, complete or not, because the table was full
+  dropped_too_short,         // malformed, each by its net::ParseError: shorter than its headers or stated length
   dropped_bad_version,
   dropped_bad_header_length,
   dropped_extension_chain,

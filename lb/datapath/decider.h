@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "conntrack/flow/affinity_name.h"
 #include "conntrack/flow/instant.h"
 #include "conntrack/net/address.h"
 #include "lb/datapath/endpoint_slots.h"
@@ -48,6 +49,13 @@ enum class AffinityOutcome : std::uint8_t {
   expired,  // known once, too long ago: a fresh choice
   moved,    // known, but its endpoint is no longer selectable: a fresh choice
 };
+/// Why a client has lost the endpoint that it was known for.
+enum class Move : std::uint8_t {
+  none,
+  gone,       // it has left the service port
+  drained,    // it takes no new connections
+  not_ready,  // it is not among those that this connection may choose from
+};
 /// Why.
 enum class Reason : std::uint8_t {
   affinity,       // dnat: the client's remembered endpoint
@@ -65,10 +73,12 @@ struct Decision {
   Action action = Action::none;
   Reason reason = Reason::not_a_service;
   AffinityOutcome affinity = AffinityOutcome::none;
-  bool masquerade = false;           // dnat: hide the client behind the egress address
-  EndpointId endpoint_id;            // dnat
-  net::AddressPort endpoint;         // dnat
-  std::uint32_t affinity_scope = 0;  // dnat: 0 if nothing was remembered
+  bool masquerade = false;            // dnat: hide the client behind the egress address
+  EndpointId endpoint_id;             // dnat
+  net::AddressPort endpoint;          // dnat
+  flow::AffinityName remembered;      // dnat: empty if nothing was
+  bool refreshed_by_packets = false;  // dnat: by each packet of the client, not its new connections alone
+  Move move = Move::none;             // AffinityOutcome::moved: why
 };
 
 class Decider {
@@ -81,7 +91,10 @@ class Decider {
   virtual Decision decide(const NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) = 0;
   /// The client (the connection's source) has answered the endpoint: what was remembered for it is no longer provisional.
-  virtual void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant now) = 0;
+  virtual void confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) = 0;
+  /// The client has sent another packet of a connection whose Decision was refreshed_by_packets.
+  virtual void refresh(const net::Address& /*client*/, const flow::AffinityName& /*remembered*/,
+                       flow::Instant /*now*/) {}
   /// May a UDP flow stay where it is? Not virtual: one load.
   bool still_valid(EndpointId endpoint) const noexcept { return slots_.is(endpoint, EndpointSlots::serving); }
 

@@ -209,6 +209,7 @@ Verdict Pipeline::request(Flow& flow, Crossing& crossing) {
     return crossing.drop(*why);  // it moves no state
   track(flow, Direction::original, crossing);
   if (!flow.confirmed) confirm(flow, crossing);
+  if (flow.refreshes_affinity) decider_.refresh(flow.client.address, flow.remembered, crossing.now);
   const bool again = flow.masquerade || is_udp_super_packet(crossing.packet, crossing.view);  // for its checksum
   return rewrite(crossing, flow.client_near, flow.endpoint, again);
 }
@@ -274,11 +275,11 @@ void Pipeline::track(Flow& flow, Direction direction, Crossing& crossing) {
 void Pipeline::confirm(Flow& flow, Crossing& crossing) {
   const bool proved = flow.proves_client(crossing.view);
   if (!proved) return;
+  // Before the flow says so: killed in between, the next process hears of it from the client's next packet.
+  if (flow.remembered) decider_.confirm(flow.client.address, flow.remembered, crossing.now);
   flow.confirmed = true;
   crossing.worker.counters.add(Counter::confirmed);
   crossing.worker.load.on(FlowEvent::established, flow.endpoint_id);
-  if (flow.affinity_scope == 0) return;
-  decider_.confirm(flow.client.address, flow.affinity_scope, flow.endpoint_id, crossing.now);
 }
 
 void Pipeline::retire(const Flow& flow, flow::Instant now, WorkerContext& worker) noexcept {

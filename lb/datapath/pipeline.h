@@ -37,7 +37,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <span>
 
@@ -120,10 +119,6 @@ class Pipeline {
   std::uint64_t prefetch(std::span<std::byte> packet) const noexcept;
 
   Verdict process(const Packet& packet, const node::NodeView& node, flow::Instant now, WorkerContext& worker);
-
-  /// Take over what the flow table's memory holds of a process that is gone, before any worker runs: the flows that are
-  /// whole and that `wanted` agrees to (are its endpoints known here?), with their masquerade ports.
-  flow::FlowRecovery recover(const std::function<bool(const flow::Flow&)>& wanted);
 
   /// Look at up to `budget` records of the flow table and retire those that are due. Returns how many were.
   std::size_t sweep(std::size_t budget, flow::Instant now, WorkerContext& worker);

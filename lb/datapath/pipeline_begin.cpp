@@ -16,14 +16,27 @@ constexpr std::size_t kMakeRoomBudget = 64;
 /// Ports tried before a connection is given up: each miss needs another flow on the very same pair.
 constexpr unsigned kPortAttempts = 16;
 
-Counter counter_of(AffinityOutcome outcome) noexcept {
-  switch (outcome) {
+Counter counter_of(Move move) noexcept {
+  switch (move) {
+    case Move::drained:
+      return Counter::affinity_moved_drained;
+    case Move::not_ready:
+      return Counter::affinity_moved_not_ready;
+    case Move::gone:
+    case Move::none:
+      break;
+  }
+  return Counter::affinity_moved_gone;
+}
+
+Counter affinity_counter(const Decision& decision) noexcept {
+  switch (decision.affinity) {
     case AffinityOutcome::hit:
       return Counter::affinity_hit;
     case AffinityOutcome::expired:
       return Counter::affinity_expired;
     case AffinityOutcome::moved:
-      return Counter::affinity_moved;
+      return counter_of(decision.move);
     case AffinityOutcome::none:
     case AffinityOutcome::miss:
       break;
@@ -56,7 +69,8 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
 
   flow->endpoint = decision.endpoint;
   flow->endpoint_id = decision.endpoint_id;
-  flow->affinity_scope = decision.affinity_scope;
+  flow->remembered = decision.remembered;
+  flow->refreshes_affinity = decision.refreshed_by_packets;
   flow->masquerade = decision.masquerade;
   if (midstream) flow->adopt();
   if (!link_middle(*flow, crossing)) {
@@ -65,7 +79,7 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   }
   flows_.commit(*flow);
   crossing.worker.counters.add(Counter::new_flows);
-  if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(counter_of(decision.affinity));
+  if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(affinity_counter(decision));
   crossing.worker.load.on(FlowEvent::opened, decision.endpoint_id);
   return request(*flow, crossing);
 }

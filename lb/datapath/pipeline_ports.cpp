@@ -89,27 +89,6 @@ bool Pipeline::reclaim_port(LockedFlow& flow, const flow::PoolKey& pool, Crossin
   return static_cast<bool>(flow);
 }
 
-flow::FlowRecovery Pipeline::recover(const std::function<bool(const Flow&)>& wanted) {
-  struct Held {
-    flow::Instant deadline;
-    flow::PoolKey pool;
-    std::uint16_t port;
-  };
-  std::vector<Held> held;
-  const flow::FlowRecovery found = flows_.recover([&](const Flow& flow) {
-    if (!wanted(flow)) return false;
-    if (flow.egress.port == 0) return true;
-    const flow::PoolKey pool = pool_of(flow, flow.egress.address);
-    if (!ports_.claim(pool, flow.egress.port, false)) return false;
-    if (flow.over()) held.push_back({flow.deadline, pool, flow.egress.port});
-    return true;
-  });
-  // Their deadlines were set as they ended: the order in which they were held before.
-  std::ranges::sort(held, {}, &Held::deadline);
-  for (const Held& each : held) ports_.hold(each.pool, each.port);
-  return found;
-}
-
 void Pipeline::hold_port(const Flow& flow) {
   if (flow.egress.port != 0) ports_.hold(pool_of(flow, flow.egress.address), flow.egress.port);
 }

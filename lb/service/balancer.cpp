@@ -9,7 +9,6 @@ namespace {
 using datapath::Action;
 using datapath::AffinityOutcome;
 using datapath::Decision;
-using datapath::EndpointId;
 using datapath::Reason;
 
 AffinityOutcome outcome_of(affinity::Outcome outcome) noexcept {
@@ -26,6 +25,13 @@ AffinityOutcome outcome_of(affinity::Outcome outcome) noexcept {
   return AffinityOutcome::none;
 }
 
+affinity::Key key_of(const net::Address& client, const flow::AffinityName& remembered) noexcept {
+  return {remembered.scope(), remembered.mask(client)};
+}
+affinity::Key key_of(const ServicePort& port, const net::Address& client) noexcept {
+  return key_of(client, {port.affinity_scope(), port.service().affinity_prefix, 0});
+}
+
 Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& client, AffinityOutcome affinity) {
   Decision decision;
   decision.action = Action::dnat;
@@ -34,7 +40,9 @@ Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& cl
   decision.endpoint_id = match.port->id(index);
   decision.endpoint = match.port->address(index);
   decision.masquerade = masquerades(match.masquerade_to(decision.endpoint.address, client));
-  decision.affinity_scope = match.port->affinity_scope();
+  decision.remembered = match.port->remembered(index);
+  decision.refreshed_by_packets =
+      decision.remembered && match.port->service().affinity_refresh == AffinityRefresh::packets;
   return decision;
 }
 
@@ -45,7 +53,9 @@ Balancer::Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const S
     : Decider(slots), snapshot_(std::move(snapshot)), affinity_(affinity) {
   for (const auto& port : snapshot_->ports()) {
     if (port->affinity_scope() == 0) continue;
-    affinity_.set_scope(port->affinity_scope(), {.timeout = *port->service().affinity_timeout});
+    const Service& service = port->service();
+    affinity_.set_scope(port->affinity_scope(), {.timeout = *service.affinity_timeout,
+                                                 .sliding = service.affinity_refresh != AffinityRefresh::never});
   }
 }
 
@@ -67,18 +77,21 @@ Decision Balancer::decide(const datapath::NewConnection& connection, const node:
 Decision Balancer::assign(const Match& match, const net::Address& client, flow::Instant now, pick::Rng& rng) {
   const ServicePort& port = *match.port;
   std::uint32_t chosen = 0;  // the index behind the id that the table returns
+  datapath::Move move = datapath::Move::none;
   const auto selectable = [&](std::uint32_t id) {
     const std::optional<std::uint32_t> index = port.find(id, match.set);
     chosen = index.value_or(0);
+    if (!index) move = port.move_from(id);
     return index.has_value();
   };
   const auto pick = [&] {
     chosen = port.pick(match.set, rng);
-    return port.id(chosen).id;
+    return port.remembered(chosen).endpoint();
   };
-  const affinity::Key key{port.affinity_scope(), client};
-  const auto given = affinity_.get_or_assign(key, now, selectable, pick);
-  return dnat_to(match, chosen, client, outcome_of(given.outcome));
+  const auto given = affinity_.get_or_assign(key_of(port, client), now, selectable, pick);
+  Decision decision = dnat_to(match, chosen, client, outcome_of(given.outcome));
+  decision.move = move;
+  return decision;
 }
 
 Decision Balancer::recall(const Match& match, const net::Address& client, flow::Instant now) const {
@@ -88,16 +101,21 @@ Decision Balancer::recall(const Match& match, const net::Address& client, flow::
   unknown.reason = Reason::midstream;
   if (port.affinity_scope() == 0) return unknown;
   unknown.affinity = AffinityOutcome::miss;
-  const auto known = affinity_.find({port.affinity_scope(), client}, now);
+  const auto known = affinity_.find(key_of(port, client), now);
   if (!known) return unknown;
   const std::optional<std::uint32_t> index = port.find(*known, match.set);
   if (index) return dnat_to(match, *index, client, AffinityOutcome::hit);
   unknown.affinity = AffinityOutcome::moved;
+  unknown.move = port.move_from(*known);
   return unknown;
 }
 
-void Balancer::confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant now) {
-  if (affinity_scope != 0) affinity_.confirm({affinity_scope, client}, endpoint.id, now);
+void Balancer::confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) {
+  affinity_.confirm(key_of(client, remembered), remembered.endpoint(), now);
+}
+
+void Balancer::refresh(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) {
+  affinity_.refresh(key_of(client, remembered), remembered.endpoint(), now);
 }
 
 }  // namespace limpet::service

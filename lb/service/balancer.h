@@ -4,8 +4,10 @@
 //                   ──▶ dnat: a set of endpoints ── no affinity ──▶ weighted random choice
 //                                                ── affinity    ──▶ AffinityTable::get_or_assign, one critical section
 //
-// Affinity: one entry per (service port, client), shared by the clusterIP and the nodePort, honoured only while its
-// endpoint is in the set that this connection chooses from, sliding with every new connection. A client that comes by
+// Affinity: one entry per (scope, client), shared by the clusterIP and the nodePort, honoured only while its endpoint is in
+// the set that this connection chooses from, sliding with every new connection. The scope is the service port alone, or one
+// that several share; then the entry names an address, which stands for the service port's own endpoint there. Clients
+// may be taken together by their networks (a prefix). A client that comes by
 // two doors with different sets is moved when its endpoint is not in the narrower one (kube-proxy may hold two
 // entries). A packet from the middle of a connection (known_clients_only) reads the table and changes nothing.
 //
@@ -29,8 +31,8 @@ class Balancer final : public datapath::Decider {
 
   datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
                             pick::Rng& rng) override;
-  void confirm(net::Address client, std::uint32_t affinity_scope, datapath::EndpointId endpoint,
-               flow::Instant now) override;
+  void confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override;
+  void refresh(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override;
 
   const Snapshot& snapshot() const noexcept { return *snapshot_; }
 

@@ -13,7 +13,7 @@ ServicePort::ServicePort(Service service, ServiceIds ids, std::string_view node_
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::string& node = service_.endpoints[i].node_name;
     on_this_node_.push_back(!node.empty() && node == node_name);
-    by_id_.emplace(ids_.endpoints[i].id, i);
+    by_id_.emplace(ids_.affinity_ids[i], i);
   }
   cluster_ = gather(Set::cluster);
   local_ = gather(Set::local);
@@ -37,6 +37,12 @@ std::optional<std::uint32_t> ServicePort::find(std::uint32_t id, Set set) const 
   const std::uint32_t index = found->second;
   if (!left_out(index, set).empty()) return std::nullopt;
   return index;
+}
+
+datapath::Move ServicePort::move_from(std::uint32_t id) const noexcept {
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return datapath::Move::gone;
+  return service_.endpoints[found->second].weight == 0 ? datapath::Move::drained : datapath::Move::not_ready;
 }
 
 std::string_view ServicePort::left_out(std::uint32_t index, Set set) const noexcept {

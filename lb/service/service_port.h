@@ -3,7 +3,8 @@
 //   endpoints   [ e0 e1 e2 e3 … ]      as configured; an index names one from here on
 //   sets        cluster  {e0 e1 e2 e3}  every endpoint of positive weight      + alias table
 //               local    {e0 e2}        those of them on this node             + alias table
-//   by id       EndpointId::id → index, and from there in O(1) whether it is in a set: what affinity asks
+//   by id       what an affinity stores (an endpoint's id; in a shared scope its address's) → index, and from there in O(1)
+//               whether it is in a set: what affinity asks
 //
 // Each is built from its own Service and knows no other: one service can be replaced in a snapshot without its
 // neighbours. A weight of 0 takes an endpoint out of both sets; flows that it has go on.
@@ -17,6 +18,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "conntrack/flow/affinity_name.h"
+#include "lb/datapath/decider.h"
 #include "lb/datapath/endpoint_slots.h"
 #include "lb/pick/alias.h"
 #include "lb/pick/rng.h"
@@ -44,8 +47,15 @@ class ServicePort {
     const Members& from = members(set);
     return from.indices[from.table.pick(rng)];
   }
-  /// The index of the endpoint that `id` names, if it is in `set` and holds any weight.
+  /// The index of the endpoint that `id`, as an affinity stores it, names, if it is in `set` and holds any weight.
   std::optional<std::uint32_t> find(std::uint32_t id, Set set) const noexcept;
+  /// Why a client that is remembered for `id` must choose afresh, where find() has nothing.
+  datapath::Move move_from(std::uint32_t id) const noexcept;
+  /// What is remembered of a client that is sent to this endpoint; empty without affinity.
+  flow::AffinityName remembered(std::uint32_t index) const noexcept {
+    if (affinity_scope() == 0) return {};
+    return {affinity_scope(), service_.affinity_prefix, ids_.affinity_ids[index]};
+  }
 
   /// Why an endpoint is not in `set`; empty if it is.
   std::string_view left_out(std::uint32_t index, Set set) const noexcept;

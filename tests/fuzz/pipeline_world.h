@@ -68,10 +68,10 @@ class PortDecider final : public datapath::Decider {
     decision.masquerade = to.port != 80;
     decision.endpoint_id = {which, 100 + which};
     decision.endpoint = which == 1 ? all[kE1] : which == 2 ? all[kE2] : to;
-    decision.affinity_scope = 7;
+    decision.remembered = {7, 0, 100 + which};
     return decision;
   }
-  void confirm(net::Address, std::uint32_t, flow::EndpointId, flow::Instant) override {}
+  void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
 };
 
 /// Sees to it that each crossing is told of once, with the verdict that is given.

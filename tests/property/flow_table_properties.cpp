@@ -85,7 +85,7 @@ class Pair {
         const auto expected = model_.find(tuple);
         RC_ASSERT(static_cast<bool>(flow) == expected.has_value());
         if (!flow) continue;
-        RC_ASSERT(flow->affinity_scope == expected->flow);
+        RC_ASSERT(flow->remembered.endpoint() == expected->flow);
         RC_ASSERT(flow.role() == expected->role);
       }
     }
@@ -101,7 +101,7 @@ class Pair {
       RC_ASSERT(made == FlowTable::Create::exists);
     } else {
       RC_ASSERT(made == FlowTable::Create::created);
-      flow->affinity_scope = ++next_;
+      flow->remembered = {1, 0, ++next_};
       flow->direct = true;  // until it has a middle key
       flow->endpoint = tuple.destination;
       table_->commit(*flow);
@@ -123,14 +123,14 @@ class Pair {
       flow->egress = near;
     }
     const bool linked = table_->link(*flow, role);
-    RC_ASSERT(linked == model_.link(flow->affinity_scope, role, {Protocol::udp, near, far}));
+    RC_ASSERT(linked == model_.link(flow->remembered.endpoint(), role, {Protocol::udp, near, far}));
     if (linked) flow->direct = false;
     if (!linked && role == KeyRole::inner) flow->egress = {};
   }
   void remove(const Tuple& tuple) {
     LockedFlow flow = table_->find(tuple);
     if (!flow) return;
-    model_.remove(flow->affinity_scope);
+    model_.remove(flow->remembered.endpoint());
     table_->remove(std::move(flow));
   }
   void restart() {

@@ -64,7 +64,7 @@ class SameEndpoint final : public Decider {
             .endpoint_id = {1, 1},
             .endpoint = endpoint_};
   }
-  void confirm(Address, std::uint32_t, EndpointId, flow::Instant) override {}
+  void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
 
  private:
   AddressPort endpoint_;

@@ -37,6 +37,7 @@
 
 #include <gtest/gtest.h>
 
+#include "conntrack/flow/take_over.h"
 #include "lb/datapath/pipeline.h"
 #include "tests/support/packet_builder.h"
 #include "tests/unit/datapath/scripted_decider.h"
@@ -146,7 +147,7 @@ class Bench {
             .masquerade = masquerade,
             .endpoint_id = endpoint == "endpoint2" ? kEndpoint2 : kEndpoint,
             .endpoint = at_name(endpoint),
-            .affinity_scope = 7};
+            .remembered = {7, 0, 101}};
   }
 
   /// A packet of the bench's protocol, to be refined.
@@ -237,7 +238,7 @@ class Bench {
                                       .reset_rejected_tcp = options_.reset_rejected_tcp,
                                       .track_direct = options_.track_direct},
                       decider, *flows_, *ports_, fragments_);
-    return pipeline_->recover(wanted);
+    return flow::take_over(*flows_, *ports_, wanted);
   }
   /// Let everything expire and go round the whole table.
   void expire_all() {

@@ -51,20 +51,25 @@ TEST_P(Decided, AffinityIsCountedByWhatTheTableSaid) {
   const struct {
     AffinityOutcome outcome;
     std::optional<Counter> counter;
+    Move move = Move::none;
   } rows[] = {{AffinityOutcome::none, std::nullopt},
               {AffinityOutcome::miss, Counter::affinity_miss},
               {AffinityOutcome::hit, Counter::affinity_hit},
               {AffinityOutcome::expired, Counter::affinity_expired},
-              {AffinityOutcome::moved, Counter::affinity_moved}};
+              {AffinityOutcome::moved, Counter::affinity_moved_gone, Move::gone},
+              {AffinityOutcome::moved, Counter::affinity_moved_drained, Move::drained},
+              {AffinityOutcome::moved, Counter::affinity_moved_not_ready, Move::not_ready}};
   for (const auto& row : rows) {
     Bench fresh(GetParam().family, GetParam().protocol);
     Decision decision = fresh.dnat("endpoint");
     decision.affinity = row.outcome;
+    decision.move = row.move;
     fresh.decider.next(decision);
     fresh.play(
         {{"PREROUTING client > vip S", "client > endpoint"}, {"PREROUTING client > vip A", "client > endpoint"}});
     for (const Counter counter :
-         {Counter::affinity_miss, Counter::affinity_hit, Counter::affinity_expired, Counter::affinity_moved}) {
+         {Counter::affinity_miss, Counter::affinity_hit, Counter::affinity_expired, Counter::affinity_moved_gone,
+          Counter::affinity_moved_drained, Counter::affinity_moved_not_ready}) {
       EXPECT_EQ(fresh.counters[counter], row.counter == counter ? 1u : 0u) << to_string(counter);
     }
   }

@@ -131,7 +131,7 @@ TEST(Confirmation, OfTcpIsTheAckOfTheEndpointsSequenceNumberPlusOneAndOnlyOnce) 
     EXPECT_EQ(bench.counters[Counter::confirmed], step.confirmed) << step.packet;
     EXPECT_EQ(bench.load_of(FlowEvent::established), step.confirmed) << step.packet;
   }
-  const ScriptedDecider::Confirmed expected{bench.at_name("client").address, 7, Bench::kEndpoint};
+  const ScriptedDecider::Confirmed expected{bench.at_name("client").address, {7, 0, 101}};
   EXPECT_EQ(bench.decider.confirmed.at(0), expected);
 }
 
@@ -158,11 +158,32 @@ TEST(Confirmation, OfUdpIsAPacketAfterAReplyAndOnlyOnce) {
 TEST(Confirmation, WithoutAffinityTheDeciderHearsNothing) {
   Bench bench(Family::v4, Protocol::tcp);
   Decision decision = bench.dnat("endpoint");
-  decision.affinity_scope = 0;
+  decision.remembered = {};
   bench.decider.next(decision);
   play(bench, {kSyn, kSynAck, kAck});
   EXPECT_TRUE(bench.decider.confirmed.empty());
   EXPECT_EQ(bench.load_of(FlowEvent::established), 1u);
+}
+
+TEST(Refreshing, ByPacketsIsAskedForOfEachPacketOfTheClient) {
+  Bench bench(Family::v4, Protocol::tcp);
+  Decision decision = bench.dnat("endpoint");
+  decision.refreshed_by_packets = true;
+  bench.decider.next(decision);
+  const std::pair<std::string, std::size_t> steps[] = {{kSyn, 1}, {kSynAck, 1}, {kAck, 2}, {kAck, 3}};
+  for (const auto& [packet, refreshed] : steps) {
+    bench.play(packet);
+    EXPECT_EQ(bench.decider.refreshed.size(), refreshed) << packet;
+  }
+  const ScriptedDecider::Confirmed expected{bench.at_name("client").address, {7, 0, 101}};
+  EXPECT_EQ(bench.decider.refreshed.at(2), expected);
+}
+
+TEST(Refreshing, ByConnectionsIsTheDecidersBusinessAlone) {
+  Bench bench(Family::v4, Protocol::tcp);
+  bench.decider.next(bench.dnat("endpoint"));
+  play(bench, {kSyn, kSynAck, kAck, kAck});
+  EXPECT_TRUE(bench.decider.refreshed.empty());
 }
 
 // ---- the endpoint's counters

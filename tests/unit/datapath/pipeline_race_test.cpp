@@ -29,7 +29,7 @@ class RestlessDecider final : public Decider {
             .endpoint_id = {1 + n % 4, 1},
             .endpoint = {net::Address::from_v4(0x0a020000 + n), 8080}};
   }
-  void confirm(net::Address, std::uint32_t, EndpointId, flow::Instant) override {}
+  void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
   std::atomic<std::size_t> decisions{0};
 
  private:

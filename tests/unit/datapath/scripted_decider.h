@@ -24,8 +24,7 @@ class ScriptedDecider final : public Decider {
  public:
   struct Confirmed {
     net::Address client;
-    std::uint32_t scope;
-    EndpointId endpoint;
+    flow::AffinityName remembered;
     friend bool operator==(const Confirmed&, const Confirmed&) = default;
   };
 
@@ -43,13 +42,18 @@ class ScriptedDecider final : public Decider {
     if (script_.size() > 1) script_.pop_front();
     return decision;
   }
-  void confirm(net::Address client, std::uint32_t affinity_scope, EndpointId endpoint, flow::Instant) override {
+  void confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant) override {
     const std::lock_guard lock(mutex_);
-    confirmed.push_back({client, affinity_scope, endpoint});
+    confirmed.push_back({client, remembered});
+  }
+  void refresh(const net::Address& client, const flow::AffinityName& remembered, flow::Instant) override {
+    const std::lock_guard lock(mutex_);
+    refreshed.push_back({client, remembered});
   }
 
   std::vector<NewConnection> asked;
   std::vector<Confirmed> confirmed;
+  std::vector<Confirmed> refreshed;
 
  private:
   std::mutex mutex_;

@@ -164,7 +164,7 @@ TEST(FlowRecovery, FlowsAtRestGoOnAsTheyWere) {
   for (std::uint16_t port = 1; port <= 6; ++port) {
     LockedFlow flow = masquerade(before, port);
     flow->deadline = Instant{Seconds{100 + port}};
-    flow->affinity_scope = port;
+    flow->remembered = {1, 0, port};
     flow->replied = flow->confirmed = true;
   }
   before.remove(before.find(keys(3).inner));
@@ -186,7 +186,7 @@ TEST(FlowRecovery, FlowsAtRestGoOnAsTheyWere) {
     EXPECT_EQ(flow->client, keys(port).outer.source);
     EXPECT_EQ(flow->endpoint_id, (EndpointId{1, 7}));
     EXPECT_EQ(flow->deadline, Instant{Seconds{100 + port}});
-    EXPECT_EQ(flow->affinity_scope, port);
+    EXPECT_EQ(flow->remembered.endpoint(), port);
     EXPECT_TRUE(flow->replied && flow->confirmed && flow->masquerade);
   }
 }

@@ -217,7 +217,7 @@ TEST(FlowTable, ANewFlowRemembersNothingOfTheRecordsLastOne) {
   LockedFlow flow;
   ASSERT_EQ(table.create(tuple("10.0.0.1:1", "10.9.9.9:80"), flow), Create::created);
   flow->endpoint = at("10.5.5.5:80"), flow->egress = at("10.7.7.7:7"), flow->client_near.port = 77;
-  flow->endpoint_id = {1, 2}, flow->affinity_scope = 3;
+  flow->endpoint_id = {1, 2}, flow->remembered = {3, 0, 4};
   flow->masquerade = flow->confirmed = flow->replied = true;
   flow->tcp.adopt();
   table.remove(std::move(flow));
@@ -226,7 +226,7 @@ TEST(FlowTable, ANewFlowRemembersNothingOfTheRecordsLastOne) {
   EXPECT_EQ(flow->endpoint, AddressPort{});
   EXPECT_EQ(flow->egress.port, 0);
   EXPECT_FALSE(flow->endpoint_id);
-  EXPECT_EQ(flow->affinity_scope, 0u);
+  EXPECT_EQ(flow->remembered, AffinityName{});
   EXPECT_FALSE(flow->masquerade || flow->confirmed || flow->replied);
   EXPECT_EQ(flow->tcp.state(), TcpState::none);
 }

@@ -103,7 +103,39 @@ TEST(Balancer, gives_each_service_port_an_affinity_of_its_own) {
   const Decision one = world.decide(connection(client(1), kVip));
   const Decision other = world.decide(connection(client(1), "10.31.240.99:443"));
   EXPECT_EQ(other.affinity, AffinityOutcome::miss);
-  EXPECT_NE(one.affinity_scope, other.affinity_scope);
+  EXPECT_NE(one.remembered.scope(), other.remembered.scope());
+}
+
+TEST(Balancer, service_ports_may_share_their_clients_by_address) {
+  Service http = sticky_service();
+  Service https = sticky_service();
+  https.name = "default/php-apache-svc:https";
+  https.port = 443;
+  https.node_port = 30558;
+  for (Endpoint& endpoint : https.endpoints) endpoint.at.port = 8443;
+  http.affinity_group = https.affinity_group = "service default/php-apache-svc";
+  World world(seed_node(), {http, https});
+  for (unsigned n = 1; n <= 20; ++n) {
+    const Decision one = world.decide(connection(client(n), kVip));
+    const Decision other = world.decide(connection(client(n), "10.31.240.99:443"));
+    EXPECT_EQ(other.affinity, AffinityOutcome::hit);
+    EXPECT_EQ(other.endpoint.address, one.endpoint.address);
+    EXPECT_EQ(other.endpoint.port, 8443);
+    EXPECT_EQ(one.remembered, other.remembered);
+  }
+}
+
+TEST(Balancer, clients_of_one_network_may_be_one) {
+  Service service = sticky_service();
+  service.affinity_prefix = 24;
+  World world(seed_node(), {service});
+  const Decision first = world.decide(connection("203.0.113.1", kVip));
+  for (unsigned n = 2; n <= 20; ++n) {
+    const Decision other = world.decide(connection("203.0.113." + std::to_string(n), kVip));
+    EXPECT_EQ(other.affinity, AffinityOutcome::hit);
+    EXPECT_EQ(other.endpoint, first.endpoint);
+  }
+  EXPECT_EQ(world.decide(connection("203.0.114.1", kVip)).affinity, AffinityOutcome::miss);
 }
 
 TEST(Balancer, without_affinity_remembers_nothing) {
@@ -112,7 +144,7 @@ TEST(Balancer, without_affinity_remembers_nothing) {
   for (int i = 0; i < 100; ++i) {
     const Decision decision = world.decide(connection(client(1), kVip));
     EXPECT_EQ(decision.affinity, AffinityOutcome::none);
-    EXPECT_EQ(decision.affinity_scope, 0U);
+    EXPECT_FALSE(decision.remembered);
     used.insert(decision.endpoint);
   }
   EXPECT_EQ(used.size(), 4U);
