@@ -10,21 +10,22 @@
 //
 //   home     the first slot of a cache line: a line is looked at whole before the next one is asked for
 //
-//   probing  ── home ─▶ [ a ][ b ][ c ][   ]      linear, round the end of the shard; a key is looked for up to the first
-//                                                 free slot. Deletion shifts back what stands behind (Knuth, TAOCP 3,
-//                                                 6.4, algorithm R), so there are no tombstones and probes stay short
+//   probing  ── home ─▶ [ a ][ b ][ c ][   ]      linear, round the end of the shard; a key is looked for up to the
+//                                                 first free slot. Deletion shifts back what stands behind (Knuth,
+//                                                 TAOCP 3, 6.4, algorithm R), so there are no tombstones and probes
+//                                                 stay short
 //
-// What a slot means is its layout's business (SlotLayout). The engine knows two flags: used, and provisional, the entries
-// that are given up first.
+// What a slot means is its layout's business (SlotLayout). The engine knows two flags: used, and provisional, the
+// entries that are given up first.
 //
 // Invariants, in a shard whose lock word is free:
 //   1. no free slot lies between an entry's home and its place; no key is there twice
 //   2. entries and provisional are the numbers of used and of provisional slots; entries <= limit < slots
 //   3. all that a used slot holds was written for that entry
 //
-// Killed at any instruction. The stores of a thread reach memory in the order of its program (for the process that comes
-// after it even on a machine that reorders), so only the compiler must be kept from reordering: all are release stores.
-// Every change is made under the shard's lock word, in single 8-byte stores:
+// Killed at any instruction. The stores of a thread reach memory in the order of its program (for the process that
+// comes after it even on a machine that reorders), so only the compiler must be kept from reordering: all are release
+// stores. Every change is made under the shard's lock word, in single 8-byte stores:
 //
 //   insert    word 0, …, last word                          before the last store the slot is free
 //   replace   last word = 0, word 0, …, last word           before the last store the slot is free
@@ -33,15 +34,16 @@
 //             back: write it here (as replace), go on       entry is there twice, the same both times; at every moment
 //             from where it stood; last: last word = 0      it is there at least once
 //
-// So a slot in use is never a mixture (3), whatever happens; 1 and 2 may not hold where the lock word is held. recover()
-// restores them there: an entry that a probe does not reach is written to where its probe ends and then cleared where it
-// stood, a second one of the same key is cleared, until nothing changes; then it counts. Each of these is one of the
-// changes above, so recover() may itself be killed. It terminates: every step shortens an entry's probe or removes one.
+// So a slot in use is never a mixture (3), whatever happens; 1 and 2 may not hold where the lock word is held.
+// recover() restores them there: an entry that a probe does not reach is written to where its probe ends and then
+// cleared where it stood, a second one of the same key is cleared, until nothing changes; then it counts. Each of these
+// is one of the changes above, so recover() may itself be killed. It terminates: every step shortens an entry's probe
+// or removes one.
 //
 // At its limit a shard makes room (make_room): a clock hand looks at the next 32 entries and gives up the first expired
-// one, else the oldest provisional one, else the oldest. If those 32 are all confirmed, it goes on through the whole shard
-// while there is a provisional entry, and for expired ones once a second. So newcomers never push out a confirmed entry
-// while the shard holds a provisional one, or one that expired more than a second ago.
+// one, else the oldest provisional one, else the oldest. If those 32 are all confirmed, it goes on through the whole
+// shard while there is a provisional entry, and for expired ones once a second. So newcomers never push out a confirmed
+// entry while the shard holds a provisional one, or one that expired more than a second ago.
 //
 // Cost: four 16-byte slots share a cache line; at a load of .62 a probe for an entry looks at 1.1 lines: one DRAM miss.
 // erase and make_room: O(1) expected, O(slots of a shard), some microseconds, at worst. No allocation.
@@ -123,8 +125,8 @@ class FlatTable {
     return shape.shards * (sizeof(Shard) + sizeof(Slot) * shape.slots);
   }
 
-  /// In the first memory(shape) bytes of `memory`, aligned to 64, which outlive the table. All zero: an empty table; else
-  /// one that was made there with the same shape and secret.
+  /// In the first memory(shape) bytes of `memory`, aligned to 64, which outlive the table. All zero: an empty table;
+  /// else one that was made there with the same shape and secret.
   FlatTable(const TableShape& shape, const HashKey& secret, std::span<std::byte> memory) noexcept
       : shape_(shape),
         secret_(secret),
@@ -153,9 +155,9 @@ class FlatTable {
     return Locked(*this, shard_of(hash));
   }
 
-  /// The table cut into pieces of at most kPiece slots, to be gone through one lock at a time: number 0 to pieces() - 1.
-  /// The pieces of a shard come last slots first, because entries move towards the first: one that moves between two
-  /// calls is met again rather than missed (unless it moved round the end of the shard).
+  /// The table cut into pieces of at most kPiece slots, numbered from 0, to be gone through one lock at a time. The pieces
+  /// of a shard come last slots first, because entries move towards the first: one that moves between two calls is met
+  /// again rather than missed (unless it moved round the end of the shard).
   static constexpr std::uint32_t kPiece = 64;
   struct Piece {
     std::uint32_t shard, first, last;  // slots [first, last)
@@ -218,8 +220,8 @@ class FlatTable<Layout>::Locked {
     std::uint32_t index = 0;
     bool found = false;
   };
-  /// Whole lines, without a branch on where in the line: a wrong guess would keep the processor from going on to the next
-  /// key while this one's line is on its way.
+  /// Whole lines, without a branch on where in the line: a wrong guess would keep the processor from going on to the
+  /// next key while this one's line is on its way.
   Place find(const Key& key, std::uint64_t hash) const noexcept {
     const std::uint32_t home = table_.home_of(hash);
     std::uint32_t line = home;
@@ -266,7 +268,8 @@ class FlatTable<Layout>::Locked {
   /// Takes an entry out. Entries that stood behind it may move.
   void erase(std::uint32_t index) noexcept;
 
-  /// The shard is full: gives up one entry. `judge(const Slot&) -> Judgement`; `second`: the clock, for the once a second.
+  /// The shard is full: gives up one entry. `judge(const Slot&) -> Judgement`; `second`: the clock, for the once a
+  /// second.
   template <typename Judge>
   Standing make_room(std::uint32_t second, Judge&& judge) noexcept;
 

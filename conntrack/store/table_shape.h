@@ -6,8 +6,9 @@
 //   1,000,000          512            3,152                   2,219                           25.9
 //   10,000,000       4,096            3,940                   2,738                           25.8
 //
-// Shards are a power of two: at least 16 a worker, so that two workers seldom meet, and as many as keep a shard at 2,000
-// to 4,096 slots, so that a whole one is read in microseconds; but never so many that one would take fewer than 256.
+// Shards are a power of two: at least 16 a worker, so that two workers seldom meet, and as many as keep a shard at
+// 2,000 to 4,096 slots, so that a whole one is read in microseconds; but never so many that one would take fewer than
+// 256.
 //
 // Clients fall into shards at random: entries of a shard are Poisson about mean = capacity / shards. A shard takes
 // mean + 6 sqrt(mean): of 4,096 shards with mean 2,442, one runs over with probability 1e-5, so that `capacity` clients

@@ -3,11 +3,11 @@
 //   Key          (scope, client): a scope is a service port, or what shares its clients; 1 to 2^24 - 1. The client is
 //                masked by the caller
 //   endpoint     32 bits that name an endpoint for ever (EndpointId::id, never reused)
-//   ScopePolicy  how long a scope remembers. Read at lookup, as kube-proxy's rules do: a changed policy holds for clients
-//                that are known already
+//   ScopePolicy  how long a scope remembers. Read at lookup, as kube-proxy's rules do: a changed policy holds for
+//                clients that are known already
 //   Outcome      miss      not remembered
-//                hit       remembered, now - stamp <= timeout (inclusive, to the millisecond), and its endpoint is still
-//                          selectable
+//                hit       remembered, now - stamp <= timeout (inclusive, to the millisecond), and its endpoint is
+//                          still selectable
 //                expired   remembered, but too long ago
 //                moved     remembered in time, but its endpoint may no longer be chosen
 //

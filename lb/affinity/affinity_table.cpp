@@ -7,8 +7,8 @@ namespace {
 
 /// A gap between sweeps after which stamps could be mistaken: an entry may be 26 days old when it begins.
 constexpr std::int64_t kLongGap = 20LL * 86'400'000;
-/// erase_scope goes round until a lap finds nothing, since an entry may move round the end of a shard; clients that keep
-/// coming must not keep it busy for ever.
+/// erase_scope goes round until a lap finds nothing, since an entry may move round the end of a shard; clients that
+/// keep coming must not keep it busy for ever.
 constexpr int kEraseLaps = 4;
 
 }  // namespace

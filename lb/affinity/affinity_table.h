@@ -1,12 +1,12 @@
-// affinity_table.h: (scope, client) → endpoint, for as long as the client keeps coming back, and longer than the process.
+// affinity_table.h: (scope, client) → endpoint, while the client keeps coming back, and longer than the process.
 //
-//   memory   [ head | IPv4: FlatTable of 16-byte entries | IPv6: FlatTable of 32-byte entries ]    anonymous, or a file's
+//   memory   [ head | IPv4: FlatTable of 16-byte entries | IPv6: FlatTable of 32-byte entries ]   anonymous or a file's
 //
 //   get_or_assign   one critical section: look the client up, judge what is remembered, choose afresh if it does not
 //                   hold, date it. Two workers can never give one client two endpoints
 //   find            what is remembered and in time; changes nothing
-//   confirm         the client has answered that endpoint: its entry is provisional no longer; if the entry was given up
-//                   meanwhile, it comes back
+//   confirm         the client has answered that endpoint: its entry is provisional no longer; if the entry was given
+//                   up meanwhile, it comes back
 //   refresh         dates an entry anew, if it names that endpoint
 //   put             an entry as it was elsewhere (load, import); pushes nobody out
 //   sweep           some entries at a time: takes out the expired, keeps stamps apart (below)
@@ -16,13 +16,14 @@
 // capacity, what a kill -9 may leave behind: flat_table.h. At capacity expired entries go first, then provisional ones,
 // and only then the oldest confirmed one of some: newcomers that never prove themselves turn over their own entries.
 //
-// Time. Stamps have 32 bits, so after 49.7 days an entry would look young again. An entry older than kOldest, 25 days, is
-// expired under every policy but "never" (at most 24 days); a sweep dates it kOldest ago. With a whole lap of the sweep
-// each day no entry is ever older than 26 days. The head keeps the instant of the last sweep in 64 bits: if the process
-// was away for weeks, recover() brings every stamp up to date first.
+// Time. Stamps have 32 bits, so after 49.7 days an entry would look young again. An entry older than kOldest, 25 days,
+// is expired under every policy but "never" (at most 24 days); a sweep dates it kOldest ago. With a whole lap of the
+// sweep each day no entry is ever older than 26 days. The head keeps the instant of the last sweep in 64 bits: if the
+// process was away for weeks, recover() brings every stamp up to date first.
 //
-// Threads: get_or_assign, find, confirm, refresh, put, erase*, prefetch, sweep, visit, counts: any, one shard's lock at a
-// time, a leaf lock, held for one entry or for at most 64 slots. set_scope: the control thread. recover: before any other.
+// Threads: get_or_assign, find, confirm, refresh, put, erase*, prefetch, sweep, visit, counts: any, one shard's lock at
+// a time, a leaf lock, held for one entry or for at most 64 slots. set_scope: the control thread. recover: before any
+// other.
 // Cost: one cache miss for the entry (prefetch overlaps those of a burst); nothing is allocated but set_scope's pages.
 // Memory: 26 bytes an IPv4 entry, 52 an IPv6 entry.
 #pragma once
@@ -72,8 +73,8 @@ class AffinityTable {
 
   /// In anonymous memory of its own. Throws std::bad_alloc where there is none.
   explicit AffinityTable(const AffinityOptions& options);
-  /// In `memory`, at least memory(options) bytes aligned to 64, that outlive the table. All zero: empty; else it is what a
-  /// table of the same options left there, and recover() comes first.
+  /// In `memory`, at least memory(options) bytes aligned to 64, that outlive the table. All zero: empty; else it is
+  /// what a table of the same options left there, and recover() comes first.
   AffinityTable(const AffinityOptions& options, std::span<std::byte> memory);
   AffinityTable(const AffinityTable&) = delete;
   AffinityTable& operator=(const AffinityTable&) = delete;
@@ -84,8 +85,8 @@ class AffinityTable {
   /// scope: 1 to kScopes - 1. Holds for the clients that it has already.
   void set_scope(std::uint32_t scope, ScopePolicy policy) { policies_.set(scope, policy); }
 
-  /// `selectable(endpoint) -> bool`: may this endpoint be chosen for this connection? `pick() -> endpoint`: a fresh choice;
-  /// bounded, called at most once. Both are called inside the critical section.
+  /// `selectable(endpoint) -> bool`: may this endpoint be chosen for this connection? `pick() -> endpoint`: a fresh
+  /// choice; bounded, called at most once. Both are called inside the critical section.
   template <typename Selectable, typename Pick>
   Assignment get_or_assign(const Key& key, Instant now, Selectable&& selectable, Pick&& pick) {
     const std::uint32_t stamp = clock_.stamp(now);
@@ -108,8 +109,8 @@ class AffinityTable {
   std::size_t sweep(std::size_t budget, Instant now) noexcept;
   std::size_t slots() const noexcept;
 
-  /// `visit(const EntryView&)` for the entries of about `budget` slots, without a lock. Returns where to go on; an entry
-  /// that comes, goes or moves meanwhile may be shown or not, or twice.
+  /// `visit(const EntryView&)` for the entries of about `budget` slots, without a lock. Returns where to go on; an
+  /// entry that comes, goes or moves meanwhile may be shown or not, or twice.
   template <typename Visit>
   Cursor visit(Cursor from, std::size_t budget, Instant now, Visit&& visit) const;
 

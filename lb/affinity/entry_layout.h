@@ -8,8 +8,8 @@
 //
 // Clients as they lie in memory: network order. A refresh changes the stamp alone, so it is one 8-byte store.
 //
-// Stamps are milliseconds since the file's epoch modulo 2^32: they go round in 49.7 days. AgeClock tells ages apart up to
-// 49.6 days; what is more than an hour in the future is old, what is less is a worker's clock that was read a little
+// Stamps are milliseconds since the file's epoch modulo 2^32: they go round in 49.7 days. AgeClock tells ages apart up
+// to 49.6 days; what is more than an hour in the future is old, what is less is a worker's clock that was read a little
 // later, and new. AffinityTable::sweep keeps every stamp younger than that (affinity_table.h).
 #pragma once
 

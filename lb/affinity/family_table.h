@@ -1,7 +1,8 @@
 // family_table.h: the affinities of one address family: a FlatTable of entries, and what affinity makes of them.
 //
-// AffinityTable has one of each family and says what its operations mean. Instants are here stamps already: milliseconds
-// since the epoch, modulo 2^32. One shard's lock is held by each operation, by the ranged ones for one piece of a shard.
+// AffinityTable has one of each family and says what its operations mean. Instants are here stamps already:
+// milliseconds since the epoch, modulo 2^32. One shard's lock is held by each operation, by the ranged ones for one
+// piece of a shard.
 #pragma once
 
 #include <cstdint>

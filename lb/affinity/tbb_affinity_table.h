@@ -1,13 +1,14 @@
-// tbb_affinity_table.h: AffinityStore over oneTBB's concurrent_hash_map: the plain one. AffinityTable's oracle in tests and
-// its opponent in benchmarks; not part of limpet.
+// tbb_affinity_table.h: AffinityStore over oneTBB's concurrent_hash_map: the plain one. AffinityTable's oracle in tests
+// and its opponent in benchmarks; not part of limpet.
 //
 // An accessor is the critical section. Bounded: a ring holds the keys, one place each. When all places are taken, a new
-// client's key takes the place of one of the next kScan keys after the hand, and the hand moves on behind it: an expired
-// one, else a provisional one, else a confirmed one; of several of a kind the one longest unused. So, unlike AffinityTable,
-// it gives up a confirmed client where kScan of them stand side by side.
+// client's key takes the place of one of the next kScan keys after the hand, and the hand moves on behind it: an
+// expired one, else a provisional one, else a confirmed one; of several of a kind the one longest unused. So, unlike
+// AffinityTable, it gives up a confirmed client where kScan of them stand side by side.
 //
-// Capacity (both families together) is exact at rest; while n threads add clients at once, the map may hold n entries more.
-// Threads: any. Lock order: ring, then map; get_or_assign never holds both. O(1). Memory: about 120 bytes an entry.
+// Capacity (both families together) is exact at rest; while n threads add clients at once, the map may hold n entries
+// more. Threads: any. Lock order: ring, then map; get_or_assign never holds both. O(1). Memory: about 120 bytes an
+// entry.
 #pragma once
 
 #include <array>

@@ -24,8 +24,8 @@ namespace limpet::service {
 
 class Balancer final : public datapath::Decider {
  public:
-  /// `slots` are those that the snapshot's ids are in force in. Both references outlive the Balancer. Tells the table how
-  /// long each service port with affinity remembers.
+  /// `slots` are those that the snapshot's ids are in force in. Both references outlive the Balancer. Tells the table
+  /// how long each service port with affinity remembers.
   Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const Snapshot> snapshot,
            affinity::AffinityTable& affinity);
 

@@ -1,6 +1,7 @@
 // toy_layout.h: the plainest layouts for a FlatTable's tests, and what must hold of any table.
 //
-//   ToyLayout<W>   word 0: the key   words 1 … W-2: the key again, inverted by turns   last word: value 48 | 0 | flags 8
+//   ToyLayout<W>   word 0: the key   words 1 … W-2: the key again, inverted by turns   last word: value 48 | 0 | flags
+//   8
 //
 // A slot that holds words of two entries shows.
 #pragma once

@@ -1,8 +1,8 @@
-// kill -9, two thousand times (as many of them as fit into ten seconds). A child with three threads writes to a table in shared memory until it is killed; its
-// successor, here, recovers the table and looks at all of it.
+// kill -9, two thousand times (as many of them as fit into ten seconds). A child with three threads writes to a table
+// in shared memory until it is killed; its successor, here, recovers the table and looks at all of it.
 //
-//   residents   clients 0 … 255: given their endpoints before the first child, refreshed by all; never erased or moved on
-//               purpose: each must survive every death, with its endpoint
+//   residents   clients 0 … 255: given their endpoints before the first child, refreshed by all; never erased or moved
+//               on purpose: each must survive every death, with its endpoint
 //   others      come, move between two endpoints, go: what is left of them must be whole
 //
 // An endpoint is a function of its client and scope (and, for others, of which of two it is), so that an entry that was

@@ -1,5 +1,5 @@
-// What every AffinityStore does, over both: the clock to the millisecond, the window that slides or does not, who is given
-// up at capacity, and one endpoint for one client whatever threads ask. Expectations are design.md section 5's.
+// What every AffinityStore does, over both: the clock to the millisecond, the window that slides or does not, who is
+// given up at capacity, and one endpoint for one client whatever threads ask. Expectations are design.md section 5's.
 #include <array>
 #include <atomic>
 #include <random>
@@ -303,8 +303,8 @@ TYPED_TEST(Affinity, CapacityOne) {
 }
 
 TYPED_TEST(Affinity, AFloodOfForgersDoesNotPushOutConfirmedClients) {
-  // Capacity 64, 40 real clients, then 10,000 that never answer. The plainer table looks at 8 places, so the real clients
-  // are spread, 5 in every 8: there is always a forger to be given up.
+  // Capacity 64, 40 real clients, then 10,000 that never answer. The plainer table looks at 8 places, so the real
+  // clients are spread, 5 in every 8: there is always a forger to be given up.
   constexpr std::uint32_t kCapacity = 64;
   typename TestFixture::Table table(kCapacity);
   for (std::uint32_t n = 1; n <= kCapacity; ++n) {

@@ -1,5 +1,5 @@
-// What AffinityTable does beyond an AffinityStore: sweep, the 32-bit clock that goes round, floods, visits, loading, and
-// taking over the memory of a process that has gone.
+// What AffinityTable does beyond an AffinityStore: sweep, the 32-bit clock that goes round, floods, visits, loading,
+// and taking over the memory of a process that has gone.
 #include "lb/affinity/affinity_table.h"
 
 #include <algorithm>
@@ -235,8 +235,8 @@ TEST(AffinityMemory, IsTakenOverAsItWasLeft) {
 // ---- threads
 
 TEST(AffinityThreads, AgreeWithAShadow) {
-  // Each thread has its own clients, whose every answer it can foretell, in shards that all of them share, while entries
-  // are moved by the erasing and sweeping of all.
+  // Each thread has its own clients, whose every answer it can foretell, in shards that all of them share, while
+  // entries are moved by the erasing and sweeping of all.
   constexpr unsigned kThreads = 4, kClients = 500, kSteps = 20'000;
   AffinityTable table({.capacity_v4 = kThreads * kClients, .key = kSecret});
   table.set_scope(kScope, {.timeout = Seconds{0}});

@@ -150,9 +150,9 @@ double mean(const std::vector<std::uint32_t>& numbers) {
 }
 
 TEST(FlatTable, KeysChosenForAnotherSecretDoNotCollide) {
-  // 2,000 keys that fall into one shard and one eighth of its slots under a secret that the attacker has guessed wrongly.
-  // Under ours they must fare as the other 98,000 do. Probes of one line have a sigma of about .3, so the mean of 2,000 one
-  // of .007; the bound is 10 of them.
+  // 2,000 keys that fall into one shard and one eighth of its slots under a secret that the attacker has guessed
+  // wrongly. Under ours they must fare as the other 98,000 do. Probes of one line have a sigma of about .3, so the mean
+  // of 2,000 one of .007; the bound is 10 of them.
   constexpr std::uint32_t kCapacity = 100'000, kChosen = 2000;
   const Owned guessed(kCapacity, 1, {5, 6});
   std::vector<std::uint64_t> chosen;
