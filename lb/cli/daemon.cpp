@@ -178,6 +178,7 @@ Status Daemon::divert() {
 
 Status Daemon::stop() {
   notify_service_manager("STOPPING=1");
+  server_.reset();
   Status removed = store::ok();
   if (config_.on_stop == service::OnStop::remove) {
     removed = diverter_.remove_requests();
@@ -185,7 +186,6 @@ Status Daemon::stop() {
     if (Status rest = diverter_.remove_replies(); !rest) removed = rest;
   }
   stop_workers();
-  server_.reset();
   log_stats();
   const bool remove = config_.on_stop == service::OnStop::remove;
   engine_->close(remove);

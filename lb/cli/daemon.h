@@ -7,7 +7,7 @@
 //           `remove`: take away the rules of raw, give endpoints 200 ms to answer what they have, wait until the queues
 //           are empty (half a second in all), take away the rules of mangle, answer the rest. A reply later than that
 //           leaves untranslated; so do replies to masqueraded connections, whose rules are raw's
-//   API     a unix socket (lb/control/server.h), from the first packet to the last. One that cannot be had is a warning: the
+//   API     a unix socket (lb/control/server.h), while it serves. One that cannot be had is a warning: the
 //           balancing is what counts
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
