@@ -119,11 +119,10 @@ class FakeTables final : public Tables {
 /// A packet that met a flow, or none, at a hook: what an observer is told.
 class Crossed {
  public:
-  explicit Crossed(test::Bytes packet) : before_(std::move(packet)), bytes_(before_) { packet_.bytes = bytes_; }
+  explicit Crossed(test::Bytes packet) : before_(std::move(packet)), bytes_(before_) {}
   /// As it leaves.
   Crossed& leaves_as(test::Bytes bytes) {
     bytes_ = std::move(bytes);
-    packet_.bytes = bytes_;
     verdict_.rewritten = true;
     outcome_ = datapath::Counter::rewritten;
     return *this;
@@ -134,6 +133,7 @@ class Crossed {
   Crossed& decided(const datapath::Decision& decision) { return decision_ = decision, *this; }
 
   void tell(datapath::Observer& observer) {
+    packet_.bytes = bytes_;  // here, for an object that has been copied
     net::PacketView before, after;
     const bool readable = net::parse(before_, before) == net::ParseError::none;
     net::parse(bytes_, after);

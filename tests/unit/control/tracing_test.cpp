@@ -160,7 +160,7 @@ TEST_F(TracingTest, CountsWhatFoundNoRoom) {
 // Workers in the middle of batches, observers that come and go: nothing that is called has been freed (ASan, TSan), each
 // trace sees whole records of its own client only.
 TEST_F(TracingTest, TracesBeginAndEndWhileWorkersRun) {
-  constexpr int kTraces = 300;
+  constexpr int kTraces = 60;
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> batches{0};
   const auto work = [&](unsigned worker) {
