@@ -1,5 +1,8 @@
 #include "lb/cli/engine_tables.h"
 
+#include <limits>
+#include <vector>
+
 namespace limpet::cli {
 
 using datapath::EndpointSlots;
@@ -7,10 +10,11 @@ using datapath::FlowEvent;
 
 namespace {
 
-std::string_view state_of(const flow::Flow& flow) noexcept {
+std::string_view state_of(const flow::Flow& flow) {
   if (flow.is_tcp()) return to_string(flow.tcp.state());
   if (flow.is_sctp()) return to_string(flow.sctp.state());
-  return flow.replied ? "ASSURED" : "UNREPLIED";
+  if (!flow.replied) return "UNREPLIED";
+  return flow.confirmed ? "ASSURED" : "REPLIED";
 }
 
 control::FlowEntry entry_of(const flow::Flow& flow, flow::Instant now) {
@@ -55,24 +59,30 @@ nlohmann::ordered_json EngineTables::stats() const {
 
 std::optional<control::Tables::Cursor> EngineTables::visit_flows(
     Cursor from, std::size_t budget, const std::function<void(const control::FlowEntry&)>& visit) const {
-  if (from > UINT32_MAX) return std::nullopt;
+  if (from > std::numeric_limits<std::uint32_t>::max()) return std::nullopt;
   const flow::Instant now = flow::now();
-  return engine_.flows().visit(static_cast<std::uint32_t>(from), budget,
-                               [&](const flow::Flow& flow) { visit(entry_of(flow, now)); });
+  std::vector<control::FlowEntry> entries;  // copied under each flow's lock, shown without it
+  entries.reserve(budget);
+  const auto next = engine_.flows().visit(static_cast<std::uint32_t>(from), budget, [&](const flow::Flow& flow) {
+    if (flow.deadline >= now) entries.push_back(entry_of(flow, now));
+  });
+  for (const control::FlowEntry& entry : entries) visit(entry);
+  return next ? std::optional<Cursor>(*next) : std::nullopt;
 }
 
 std::optional<control::Tables::Cursor> EngineTables::visit_affinity(
     Cursor from, std::size_t budget, const std::function<void(const control::AffinityEntry&)>& visit) const {
   const flow::Instant now = flow::now();
-  const auto next = engine_.affinity().visit({from}, budget, now, [&](const affinity::EntryView& entry) {
-    if (entry.expired) return;
-    visit({.scope = entry.key.scope,
-           .client = entry.key.client,
-           .endpoint_id = entry.endpoint,
-           .confirmed = entry.confirmed,
-           .age = now - entry.stamp});
-  });
-  return next.at_end() ? std::nullopt : std::optional<Cursor>(next.next);
+  const affinity::Cursor next =
+      engine_.affinity().visit(affinity::Cursor{from}, budget, now, [&](const affinity::EntryView& entry) {
+        if (entry.expired) return;
+        visit({.scope = entry.key.scope,
+               .client = entry.key.client,
+               .endpoint_id = entry.endpoint,
+               .confirmed = entry.confirmed,
+               .age = now - entry.stamp});
+      });
+  return next.at_end() ? std::nullopt : std::optional(next.next);
 }
 
 std::size_t EngineTables::erase_affinity(std::uint32_t scope, const net::Address& client) {

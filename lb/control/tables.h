@@ -28,7 +28,7 @@ namespace limpet::control {
 
 struct FlowEntry {
   net::Protocol protocol{};
-  std::string_view state;  // nf_conntrack's word; "ASSURED", "UNREPLIED" where the protocol has no states
+  std::string_view state;  // nf_conntrack's word; UNREPLIED, REPLIED or ASSURED where the protocol has no states
   net::AddressPort client;
   net::AddressPort service;
   net::AddressPort endpoint;

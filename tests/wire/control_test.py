@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import socket
 import stat
 import subprocess
 import threading
@@ -75,10 +76,51 @@ class Show(lab.WithLimpet):
         self.assertGreater(sum(queue["packets"] for queue in show("queues")), 0)
         self.assertRegex(limpet("show", "queues")[0], r"\AQUEUE +PACKETS .*\n0 .*\n1 .*\n\Z")
 
+    def test_a_flow_is_shown_while_it_stands(self):
+        with self.net.sink(socket.SOCK_STREAM) as server, \
+                self.net.client.socket(self.net.socket_family, socket.SOCK_STREAM) as client:
+            server.listen()
+            client.connect((self.plan.sink, 9))
+            peer, _ = server.accept()
+            peer.sendall(b"!")
+            client.recv(1)
+            (flow,) = show("flows", "--service", "test/sink:tcp", "--state", "established")
+            self.assertEqual(flow["client"], lab.at(self.plan.client, client.getsockname()[1]))
+            self.assertEqual((flow["service_address"], flow["endpoint"], flow["confirmed"]),
+                             (lab.at(self.plan.sink, 9), lab.at(self.plan.pods["pod-a"], 9), True))
+            self.assertEqual(flow["egress"], lab.at(*peer.getpeername()[:2]))
+            self.assertAlmostEqual(flow["expires_in"], 432000, delta=60)
+            for other in (("--state", "SYN_SENT"), ("--protocol", "udp"), ("--client", self.plan.many),
+                          ("--endpoint", lab.at(self.plan.pods["pod-b"], 9))):
+                self.assertEqual(show("flows", "--service", "test/sink:tcp", *other), [], other)
+            peer.close()
+
+    def test_clients_are_remembered_until_they_are_forgotten(self):
+        def remembered():
+            return {one["client"]: one["endpoint"] for one in show("affinity", "--service", "test/vip:http")}
+
+        pod = self.ask(self.plan.vip)
+        answers = self.net.clients.visit(lab.at(self.plan.vip, 80), self.plan.many, count=700)
+        self.assertEqual(lab.programs.failures(answers), [])
+        expected = {one.source: lab.at(self.plan.pods[lab.programs.pod_of(one)], lab.HTTP_PORT) for one in answers}
+        expected[self.plan.client] = lab.at(self.plan.pods[pod], lab.HTTP_PORT)
+        self.assertEqual(remembered(), expected, "more than a page of them")
+        (entry,) = show("affinity", "--client", self.plan.client, "--service", "test/vip:http")
+        self.assertTrue(entry["confirmed"])
+        self.assertAlmostEqual(entry["age"] + entry["expires_in"], 10800, places=2)
+
+        out, _ = limpet("affinity", "delete", "--client", self.plan.client, "--service", "test/vip:http")
+        self.assertEqual(out, "1 entry forgotten\n")
+        del expected[self.plan.client]
+        self.assertEqual(remembered(), expected)
+        out, _ = limpet("affinity", "flush", "--service", "test/vip:http")
+        self.assertEqual(out, f"{len(expected)} entries forgotten\n")
+        self.assertEqual(remembered(), {})
+
     def test_the_socket_is_for_its_user_and_group(self):
-        (socket,) = SOCKETS.glob("*.sock")
-        self.assertTrue(stat.S_ISSOCK(socket.stat().st_mode))
-        self.assertEqual(stat.S_IMODE(socket.stat().st_mode), 0o660)
+        (path,) = SOCKETS.glob("*.sock")
+        self.assertTrue(stat.S_ISSOCK(path.stat().st_mode))
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o660)
 
     def test_what_is_refused_is_explained(self):
         _, words = limpet("show", "flows", "--client", "nobody", exit_code=2)
@@ -87,8 +129,8 @@ class Show(lab.WithLimpet):
         self.assertRegex(words, r"no service 'test/none:http'; .*namespace/name:port")
 
     def test_curl_speaks_to_it(self):
-        (socket,) = SOCKETS.glob("*.sock")
-        done = self.net.node.run("curl", "-sS", "--unix-socket", socket, "http://limpet/v1/services?limit=1")
+        (path,) = SOCKETS.glob("*.sock")
+        done = self.net.node.run("curl", "-sS", "--unix-socket", path, "http://limpet/v1/services?limit=1")
         page = json.loads(done.stdout)
         self.assertEqual([service["service"] for service in page["items"]], ["test/vip:http"])
         self.assertEqual(page["next"], "1")
@@ -238,8 +280,8 @@ class Socket(lab.unittest.TestCase):
             self.assertEqual(second.stop(), 0)
 
     def test_without_it_packets_are_served_all_the_same(self):
-        for socket in SOCKETS.glob("*"):
-            socket.unlink()
+        for path in SOCKETS.glob("*"):
+            path.unlink()
         SOCKETS.rmdir()
         SOCKETS.write_text("in the way")
         self.addCleanup(SOCKETS.unlink)
