@@ -280,7 +280,7 @@ void Daemon::open_api() {
   if (config_.control_socket == "none") return;
   const std::string instance = config_.instance.empty() ? node::instance_name() : config_.instance;
   const std::string socket =
-      config_.control_socket == "auto" ? control::default_socket(instance) : config_.control_socket;
+      config_.control_socket == "auto" ? control::default_socket(instance).string() : config_.control_socket;
   auto server = control::Server::open(io_, tables_, tracing_, {.socket = socket});
   if (server) {
     server_ = std::move(*server);

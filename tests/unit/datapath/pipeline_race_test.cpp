@@ -27,7 +27,8 @@ class RestlessDecider final : public Decider {
     return {.action = Action::dnat,
             .reason = Reason::picked,
             .endpoint_id = {1 + n % 4, 1},
-            .endpoint = {net::Address::from_v4(0x0a020000 + n), 8080}};
+            .endpoint = {net::Address::from_v4(0x0a020000 + n), 8080},
+            .remembered = {}};
   }
   void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
   std::atomic<std::size_t> decisions{0};
