@@ -85,6 +85,13 @@ std::optional<control::Tables::Cursor> EngineTables::visit_affinity(
   return next.at_end() ? std::nullopt : std::optional(next.next);
 }
 
+control::Tables::Put EngineTables::put_affinity(const control::AffinityEntry& entry) {
+  const flow::Instant now = flow::now();
+  const affinity::Key key{entry.scope, entry.client};
+  if (engine_.affinity().find(key, now)) return Put::kept;
+  return engine_.affinity().put(key, entry.endpoint_id, now - entry.age, entry.confirmed) ? Put::taken : Put::no_room;
+}
+
 std::size_t EngineTables::erase_affinity(std::uint32_t scope, const net::Address& client) {
   return engine_.affinity().erase({scope, client}) ? 1 : 0;
 }

@@ -25,6 +25,7 @@ class EngineTables final : public control::Tables {
                                     const std::function<void(const control::FlowEntry&)>& visit) const override;
   std::optional<Cursor> visit_affinity(Cursor from, std::size_t budget,
                                        const std::function<void(const control::AffinityEntry&)>& visit) const override;
+  Put put_affinity(const control::AffinityEntry& entry) override;
   std::size_t erase_affinity(std::uint32_t scope, const net::Address& client) override;
   std::size_t erase_affinity_scope(std::uint32_t scope) override;
   std::size_t erase_all_affinity() override;

@@ -21,10 +21,16 @@ namespace {
 
 constexpr unsigned kVersion = 11;
 
-http::request<http::empty_body> make_request(Method method, const std::string& target) {
-  http::request<http::empty_body> request(method == Method::erase ? http::verb::delete_ : http::verb::get, target,
-                                          kVersion);
+http::verb verb_of(Method method) {
+  if (method == Method::post) return http::verb::post;
+  return method == Method::erase ? http::verb::delete_ : http::verb::get;
+}
+
+http::request<http::string_body> make_request(Method method, const std::string& target, const std::string& body = {}) {
+  http::request<http::string_body> request(verb_of(method), target, kVersion, body);
   request.set(http::field::host, "limpet");
+  if (method == Method::post) request.set(http::field::content_type, "application/json");
+  if (!body.empty()) request.prepare_payload();
   return request;
 }
 
@@ -82,17 +88,17 @@ Error Client::gone(const error_code& error) const {
   return {ErrorKind::unavailable, "the limpet at " + path_.string() + " has gone (" + error.message() + "): try again"};
 }
 
-store::Result<Response> Client::request(Method method, const std::string& target) {
+store::Result<Response> Client::request(Method method, const std::string& target, const std::string& body) {
   Response response;
-  error_code error = exchange(method, target, response);
+  error_code error = exchange(method, target, body, response);
   // It closes connections that say nothing for long. A request of ours does no harm twice.
-  if (error && error != beast::error::timeout && !open()) error = exchange(method, target, response);
+  if (error && error != beast::error::timeout && !open()) error = exchange(method, target, body, response);
   if (error) return gone(error);
   return response;
 }
 
-error_code Client::exchange(Method method, const std::string& target, Response& response) {
-  const auto request = make_request(method, target);
+error_code Client::exchange(Method method, const std::string& target, const std::string& body, Response& response) {
+  const auto request = make_request(method, target, body);
   stream_->expires_after(kPatience);
   // Whatever became of that: who is turned away has an answer waiting.
   const error_code sent = finish([&](auto done) { http::async_write(*stream_, request, std::move(done)); });

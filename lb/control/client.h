@@ -34,7 +34,7 @@ class Client {
   static store::Result<Client> connect(std::span<const std::filesystem::path> paths);
 
   /// The daemon's answer, be it an error or not. unavailable: it has gone.
-  store::Result<Response> request(Method method, const std::string& target);
+  store::Result<Response> request(Method method, const std::string& target, const std::string& body = {});
   /// Every item of a list, page by page. `visit` returns false to end.
   store::Result<Response> list(const std::string& target,
                                const std::function<bool(const nlohmann::ordered_json&)>& visit);
@@ -51,7 +51,8 @@ class Client {
   /// Runs what has been begun to its end; how that was.
   template <typename Begin>
   boost::system::error_code finish(Begin&& begin);
-  boost::system::error_code exchange(Method method, const std::string& target, Response& response);
+  boost::system::error_code exchange(Method method, const std::string& target, const std::string& body,
+                                     Response& response);
   store::Error gone(const boost::system::error_code& error) const;
 
   std::filesystem::path path_;

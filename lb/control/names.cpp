@@ -19,7 +19,7 @@ Names::Names(std::shared_ptr<const service::Snapshot> snapshot) : snapshot_(std:
     if (port->affinity_scope() != 0) scopes_.emplace(port->affinity_scope(), port.get());
     for (std::uint32_t i = 0; i < port->service().endpoints.size(); ++i) {
       endpoints_.emplace(port->id(i).id, Endpoint{port.get(), i});
-      if (port->affinity_scope() != 0) endpoints_.emplace(port->remembered(i).endpoint(), Endpoint{port.get(), i});
+      endpoints_.emplace(port->affinity_id(i), Endpoint{port.get(), i});  // of several ports, if they share the scope
     }
   }
 }

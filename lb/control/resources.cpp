@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "lb/control/affinity_batch.h"
 #include "lb/control/entries.h"
 
 namespace limpet::control {
@@ -42,30 +43,36 @@ std::string upper(std::string text) {
 
 }  // namespace
 
-Response Resources::answer(Method method, std::string_view target) {
+Response Resources::answer(Method method, std::string_view target, std::string_view body) {
   using Handler = Response (Resources::*)(Query&);
   struct Route {
     std::string_view path;
     Handler get;
     Handler erase = nullptr;
+    Handler post = nullptr;
   };
-  static constexpr std::array<Route, 6> kRoutes{{{"/v1/services", &Resources::services},
-                                                 {"/v1/endpoints", &Resources::endpoints},
-                                                 {"/v1/affinity", &Resources::affinity, &Resources::erase_affinity},
-                                                 {"/v1/flows", &Resources::flows},
-                                                 {"/v1/queues", &Resources::queues},
-                                                 {"/v1/stats", &Resources::stats}}};
+  static constexpr std::array<Route, 6> kRoutes{
+      {{"/v1/services", &Resources::services},
+       {"/v1/endpoints", &Resources::endpoints},
+       {"/v1/affinity", &Resources::affinity, &Resources::erase_affinity, &Resources::post_affinity},
+       {"/v1/flows", &Resources::flows},
+       {"/v1/queues", &Resources::queues},
+       {"/v1/stats", &Resources::stats}}};
   const std::string path = Query::path_of(target);
   std::string known;
   for (const Route& route : kRoutes) {
     known += std::string(route.path) + ", ";
     if (route.path != path) continue;
-    const Handler handler = method == Method::get ? route.get : method == Method::erase ? route.erase : nullptr;
+    const Handler handler = method == Method::get     ? route.get
+                            : method == Method::erase ? route.erase
+                            : method == Method::post  ? route.post
+                                                      : nullptr;
     if (handler == nullptr) {
       return problem(kMethodNotAllowed, path + " cannot do that",
-                     route.erase != nullptr ? "use GET or DELETE" : "use GET");
+                     route.erase != nullptr ? "use GET, POST or DELETE" : "use GET");
     }
     Query query(target);
+    body_ = body;
     return (this->*handler)(query);
   }
   return problem(kNotFound, "there is no " + path, "there are " + known + "/v1/trace");
@@ -219,6 +226,11 @@ Response Resources::queues(Query& query) {
 Response Resources::stats(Query& query) {
   if (const auto error = query.error()) return *error;
   return {.body = tables_.stats()};
+}
+
+Response Resources::post_affinity(Query& query) {
+  if (const auto error = query.error()) return *error;
+  return take_batch(body_, names(), tables_);
 }
 
 Response Resources::erase_affinity(Query& query) {

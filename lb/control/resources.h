@@ -3,6 +3,7 @@
 //   GET    /v1/services    ?service= &protocol=
 //   GET    /v1/endpoints   ?service= &protocol= &endpoint=IP:PORT
 //   GET    /v1/affinity    ?service= &client=CIDR &endpoint=IP:PORT
+//   POST   /v1/affinity    entries from elsewhere: affinity_batch.h
 //   GET    /v1/flows       ?service= &client=CIDR &endpoint=IP:PORT &protocol= &state=
 //   GET    /v1/queues
 //   GET    /v1/stats       one object
@@ -12,11 +13,12 @@
 //   GET    /v1/trace       ?from=IP    a stream: trace_stream.h
 //
 // Lists are pages: {"items": […], "next": "…"|null}. A request looks at kLook entries at most and shows ?limit= of them
-// (kLimit unless given, kMostLimit at most; a table may show a few more, for it goes by pieces); `next` is the ?cursor= of the next page, also where a page is empty because
-// nothing that it looked at was asked for. null: that was the last one.
+// (kLimit unless given, kMostLimit at most; a table may show a few more, for it goes by pieces); `next` is the ?cursor=
+// of the next page, also where a page is empty because nothing that it looked at was asked for. null: that was the last
+// one.
 //
-// Errors: {"error": what, "remedy": what to do}: 400 a bad query, 404 no such resource or service, 405 a resource has no such
-// method. Control thread only.
+// Errors: {"error": what, "remedy": what to do}: 400 a bad query, 404 no such resource or service, 405 a resource has
+// no such method. Control thread only.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +34,7 @@
 
 namespace limpet::control {
 
-enum class Method { get, erase, other };
+enum class Method { get, erase, post, other };
 
 class Resources {
  public:
@@ -42,7 +44,8 @@ class Resources {
 
   explicit Resources(Tables& tables) : tables_(tables) {}
 
-  Response answer(Method method, std::string_view target);
+  /// `body`: of a POST; other requests have none.
+  Response answer(Method method, std::string_view target, std::string_view body = {});
   Tables& tables() noexcept { return tables_; }
 
  private:
@@ -61,6 +64,7 @@ class Resources {
   Response queues(Query& query);
   Response stats(Query& query);
   Response erase_affinity(Query& query);
+  Response post_affinity(Query& query);
 
   /// Of the snapshot in force.
   const Names& names();
@@ -72,6 +76,7 @@ class Resources {
 
   Tables& tables_;
   std::unique_ptr<Names> names_;
+  std::string_view body_;  // of the request that is being answered
 };
 
 }  // namespace limpet::control

@@ -3,7 +3,7 @@
 //   SocketFile ── accept ──▶ Session (session.h): requests, one after the other ──▶ Resources (resources.h)
 //                              └── GET /v1/trace: TraceStream, to the end of the connection
 //
-// Bounded: kConnections at once, the next is told 503 and closed; a request of 8 KiB, without a body to speak of; pages
+// Bounded: kConnections at once, the next is told 503 and closed; a request of 8 KiB, with a body of 512 KiB if it is a POST; pages
 // (resources.h); a connection that says nothing for `idle`, or takes nothing for `stalled`, is closed. What is on its way to
 // one client is one page, or one piece of a trace: a slow reader makes nobody wait, and no memory grow.
 //

@@ -20,6 +20,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::uint32_t kLongestRequest = 8192;
+constexpr std::uint64_t kLongestBody = 512 * 1024;  // of a batch: 500 bytes an entry
 constexpr unsigned kVersion = 11;
 constexpr std::string_view kTrace = "/v1/trace";
 
@@ -29,6 +30,8 @@ Method method_of(http::verb verb) {
       return Method::get;
     case http::verb::delete_:
       return Method::erase;
+    case http::verb::post:
+      return Method::post;
     default:
       return Method::other;
   }
@@ -60,6 +63,7 @@ void Session::close() {
 void Session::read() {
   parser_.emplace();
   parser_->header_limit(kLongestRequest);
+  parser_->body_limit(kLongestBody);
   stream_.expires_after(api_->options.idle);
   http::async_read(stream_, buffer_, *parser_,
                    [self = shared_from_this()](const error_code& error, std::size_t) { self->on_read(error); });
@@ -71,8 +75,9 @@ void Session::on_read(const error_code& error) {
                         "ask for less at once"),
                 false);
   }
-  if (error == http::error::unexpected_body || error == http::error::body_limit) {
-    return send(problem(413, "the request has a body", "leave it out: all that is asked for stands in the first line"),
+  if (error == http::error::body_limit) {
+    return send(problem(413, "the request's body is longer than " + std::to_string(kLongestBody) + " bytes",
+                        "send it in smaller pieces"),
                 false);
   }
   if (error && error.category() == make_error_code(http::error::bad_method).category() &&
@@ -85,10 +90,16 @@ void Session::on_read(const error_code& error) {
 
 void Session::answer(const Request& request) {
   const std::string_view target = view(request.target());
+  if (request.method() != http::verb::post && !request.body().empty()) {
+    return send(problem(413, "the request has a body", "leave it out: all that is asked for stands in the first line"),
+                false);
+  }
   if (Query::path_of(target) == kTrace && request.method() == http::verb::get) return trace(request);
-  Response response = api_->resources.answer(method_of(request.method()), target);
-  if (request.method() == http::verb::delete_ && response.status == 200) {
-    spdlog::info("API: DELETE {} by {}: {}", target, peer(stream_.socket().native_handle()), response.body.dump());
+  Response response = api_->resources.answer(method_of(request.method()), target, request.body());
+  const bool changes = request.method() == http::verb::delete_ || request.method() == http::verb::post;
+  if (changes && response.status == 200) {
+    spdlog::info("API: {} {} by {}: {}", view(request.method_string()), target, peer(stream_.socket().native_handle()),
+                 response.body.dump());
   }
   send(std::move(response), request.keep_alive());
 }

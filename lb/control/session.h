@@ -8,7 +8,6 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -27,7 +26,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void close();
 
  private:
-  using Request = boost::beast::http::request<boost::beast::http::empty_body>;
+  using Request = boost::beast::http::request<boost::beast::http::string_body>;
 
   void read();
   void on_read(const boost::system::error_code& error);
@@ -38,7 +37,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Stream stream_;
   std::shared_ptr<Api> api_;
   boost::beast::flat_buffer buffer_;
-  std::optional<boost::beast::http::request_parser<boost::beast::http::empty_body>> parser_;
+  std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;
   boost::beast::http::response<boost::beast::http::string_body> response_;  // under way
 };
 

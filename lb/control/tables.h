@@ -85,6 +85,10 @@ class Tables {
   virtual std::optional<Cursor> visit_affinity(Cursor from, std::size_t budget,
                                                const std::function<void(const AffinityEntry&)>& visit) const = 0;
 
+  /// What became of an entry that comes from elsewhere. kept: its client is remembered already.
+  enum class Put { taken, kept, no_room };
+  virtual Put put_affinity(const AffinityEntry& entry) = 0;
+
   // How many there were.
   virtual std::size_t erase_affinity(std::uint32_t scope, const net::Address& client) = 0;
   virtual std::size_t erase_affinity_scope(std::uint32_t scope) = 0;

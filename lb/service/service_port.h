@@ -39,6 +39,8 @@ class ServicePort {
   const Service& service() const noexcept { return service_; }
   std::uint32_t affinity_scope() const noexcept { return ids_.affinity_scope; }
   datapath::EndpointId id(std::uint32_t index) const noexcept { return ids_.endpoints[index]; }
+  /// What an affinity remembers in place of this endpoint: its id, or where the scope is shared, its address's.
+  std::uint32_t affinity_id(std::uint32_t index) const noexcept { return ids_.affinity_ids[index]; }
   const net::AddressPort& address(std::uint32_t index) const noexcept { return service_.endpoints[index].at; }
 
   bool empty(Set set) const noexcept { return members(set).table.empty(); }
@@ -54,7 +56,7 @@ class ServicePort {
   /// What is remembered of a client that is sent to this endpoint; empty without affinity.
   flow::AffinityName remembered(std::uint32_t index) const noexcept {
     if (affinity_scope() == 0) return {};
-    return {affinity_scope(), service_.affinity_prefix, ids_.affinity_ids[index]};
+    return {affinity_scope(), service_.affinity_prefix, affinity_id(index)};
   }
 
   /// Why an endpoint is not in `set`; empty if it is.

@@ -68,6 +68,14 @@ class FakeTables final : public Tables {
                                        const std::function<void(const AffinityEntry&)>& visit) const override {
     return visit_list(affinity, from, budget, visit);
   }
+  Put put_affinity(const AffinityEntry& entry) override {
+    for (const AffinityEntry& one : affinity) {
+      if (one.scope == entry.scope && one.client == entry.client) return Put::kept;
+    }
+    if (affinity.size() == capacity) return Put::no_room;
+    affinity.push_back(entry);
+    return Put::taken;
+  }
   std::size_t erase_affinity(std::uint32_t scope, const net::Address& client) override {
     return std::erase_if(affinity, [&](const auto& e) { return e.scope == scope && e.client == client; });
   }
@@ -99,8 +107,9 @@ class FakeTables final : public Tables {
 
   std::vector<FlowEntry> flows;
   std::vector<AffinityEntry> affinity;
-  mutable std::size_t looked = 0;   // at entries
-  mutable std::size_t largest = 0;  // piece
+  std::size_t capacity = 1'000'000;  // of affinity
+  mutable std::size_t looked = 0;    // at entries
+  mutable std::size_t largest = 0;   // piece
 
  private:
   template <typename Entry>

@@ -236,7 +236,7 @@ TEST_F(ResourcesTest, RefusesWithTheReasonAndARemedy) {
       {Method::erase, "/v1/affinity?client=10.1.0.2&all=true", 400, "not said which", "all=true"},
       {Method::erase, "/v1/affinity?client=10.0.0.0/8", 400, "'client'", "an IP address"},
       {Method::erase, "/v1/flows", 405, "/v1/flows cannot", "use GET"},
-      {Method::other, "/v1/affinity", 405, "/v1/affinity cannot", "GET or DELETE"}};
+      {Method::other, "/v1/affinity", 405, "/v1/affinity cannot", "GET, POST or DELETE"}};
   for (const Case& one : cases) {
     SCOPED_TRACE(one.target);
     const Response response = resources.answer(one.method, one.target);

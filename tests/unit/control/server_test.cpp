@@ -99,7 +99,9 @@ TEST(Server, RefusesWhatIsNoRequestOfItsKind) {
       {"too long a target", get("/v1/flows?service=" + std::string(9000, 'x')), "HTTP/1.1 431 "},
       {"too many headers", get("/v1/flows", "X: " + std::string(9000, 'x') + "\r\n"), "HTTP/1.1 431 "},
       {"a body", "DELETE /v1/affinity HTTP/1.1\r\nHost: l\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 413 "},
-      {"another method", "POST /v1/affinity HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n", "HTTP/1.1 405 "},
+      {"too long a body", "POST /v1/affinity HTTP/1.1\r\nHost: l\r\nContent-Length: 524289\r\n\r\n", "HTTP/1.1 413 "},
+      {"no batch", "POST /v1/affinity HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 "},
+      {"another method", "PUT /v1/affinity HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n", "HTTP/1.1 405 "},
   };
   for (const Case& one : cases) {
     SCOPED_TRACE(one.name);
