@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 
+#include "lb/cli/affinity_transfer.h"
 #include "lb/cli/api_option.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/show.h"
@@ -74,11 +75,13 @@ int run_affinity_erase(const EraseOptions& options, std::ostream& out, std::ostr
 }
 
 void add_affinity(CLI::App& app, int& exit_code) {
-  CLI::App* affinity = app.add_subcommand("affinity", "Clients' endpoints in the running daemon: list, delete, flush");
+  CLI::App* affinity = app.add_subcommand(
+      "affinity", "Clients' endpoints in the running daemon: list, delete, flush, save, load, import");
   affinity->require_subcommand(1);
   add_list(*affinity, exit_code);
   add_delete(*affinity, exit_code);
   add_flush(*affinity, exit_code);
+  add_affinity_transfer(*affinity, exit_code);
 }
 
 }  // namespace limpet::cli

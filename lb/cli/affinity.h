@@ -3,6 +3,7 @@
 //   list    [--service S] [--client IP|CIDR] [--endpoint IP:PORT] [-j]   as `limpet show affinity`
 //   delete  --client IP [--service S]    the client is forgotten: its next connection chooses afresh
 //   flush   --service S | --all          all clients of a service, or of all services
+//   save, load, import-recent            affinity_transfer.h
 //
 // Connections that are under way go on where they are. Exit codes: 0 done, be there anything to forget or not; 1 no such service;
 // 2 usage; 4 no daemon answers; 5 its socket is not for this user.
