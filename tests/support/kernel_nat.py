@@ -2,11 +2,17 @@
 
     with KernelNat(host, limpet's configuration): ...
 
-The rules are those that kube-proxy writes in iptables mode, without affinity: nat PREROUTING and OUTPUT send a packet to
-a service to one of its endpoints by `statistic`, marked for MASQUERADE as kube-proxy's table says; a service without
-endpoints is REJECTed in the filter table. Ends without a trace: rules, tables and tracked connections.
+The rules are those that kube-proxy writes in iptables mode, by default without affinity: nat PREROUTING and OUTPUT send
+a packet to a service to one of its endpoints by `statistic`, marked for MASQUERADE as kube-proxy's table says; a
+service without endpoints is REJECTed in the filter table. Ends without a trace: rules, tables and tracked connections.
+
+With affinity, services that have it remember their clients as kube-proxy's do: in one `recent` list for each endpoint,
+named by a hash of service and endpoint (portProtoHash); a new connection asks the lists in the order of "ip:port" as
+text.
 """
 
+import base64
+import hashlib
 import ipaddress
 
 MASQUERADE = "0x4000/0x4000"
@@ -15,14 +21,14 @@ BUILT_IN = ("PREROUTING", "OUTPUT", "POSTROUTING")
 
 
 class KernelNat:
-    def __init__(self, host, config):
+    def __init__(self, host, config, affinity=False):
         self.host = host
         services = config["services"]
         self._v6 = ipaddress.ip_address(services[0]["clusterIP"]).version == 6
         self._iptables = "ip6tables" if self._v6 else "iptables"
         self._filter = host.run(f"{self._iptables}-save", "-t", "filter").stdout
         pods = config["node"].get("podCIDRs", [None])[0]
-        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_nat(services, pods))
+        host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_nat(services, pods, affinity))
         host.run(f"{self._iptables}-restore", "-w", "--noflush", stdin=_rejects(services, config.get("rejectWith")))
 
     def __enter__(self):
@@ -57,9 +63,9 @@ def _to(service, port):
     return f"-p {protocol} -m {protocol} --dport {port}"
 
 
-def _nat(services, pods):
+def _nat(services, pods, affinity):
     rules = [rule for number, service in enumerate(services) if service["endpoints"]
-             for rule in _service(number, service, pods)]
+             for rule in _service(number, service, pods, affinity)]
     rules.append("-A SERVICES -m addrtype --dst-type LOCAL -j NODEPORTS")
     rules += ["-A PREROUTING -j SERVICES", "-A OUTPUT -j SERVICES",
               f"-A POSTROUTING -m mark --mark {MASQUERADE} -j MASQUERADE"]
@@ -68,7 +74,7 @@ def _nat(services, pods):
     return "\n".join(["*nat", *dict.fromkeys(own), *rules, "COMMIT", ""])
 
 
-def _service(number, service, pods):
+def _service(number, service, pods, affinity):
     vip, port, chain = service["clusterIP"], service["port"], f"SVC-{number}"
     masquerade = service.get("masquerade", "auto")
     rules = [f"-A SERVICES -d {vip} {_to(service, port)} -j {chain}"]
@@ -81,18 +87,34 @@ def _service(number, service, pods):
         if service.get("externalTrafficPolicy") != "Local" and masquerade == "auto":
             rules.append(f"-A NODEPORTS {entry} {MARK}")
         rules.append(f"-A NODEPORTS {entry} -j {chain}")
-    return rules + _endpoints(number, service, masquerade)
+    remembers = affinity and "sessionAffinity" in service
+    endpoints = sorted(service["endpoints"], key=lambda endpoint: _target(service, endpoint))
+    names = [endpoint_chain(service, endpoint) if remembers else f"EP-{number}-{index}"
+             for index, endpoint in enumerate(endpoints)]
+    if remembers:
+        seconds = service["sessionAffinity"]["clientIP"]["timeoutSeconds"]
+        rules += [f"-A {chain} -m recent --rcheck --seconds {seconds} --reap --name {name} --rsource -j {name}"
+                  for name in names]
+    return rules + _endpoints(chain, service, endpoints, names, masquerade, remembers)
 
 
-def _endpoints(number, service, masquerade):
+def endpoint_chain(service, endpoint):
+    """kube-proxy's name for an endpoint's chain and list."""
+    words = service["name"] + _protocol(service) + _target(service, endpoint)
+    return "KUBE-SEP-" + base64.b32encode(hashlib.sha256(words.encode()).digest()).decode()[:16]
+
+
+def _endpoints(service_chain, service, endpoints, names, masquerade, remembers):
     rules = []
-    for index, endpoint in enumerate(service["endpoints"]):
-        left, chain = len(service["endpoints"]) - index, f"EP-{number}-{index}"
+    for index, (endpoint, chain) in enumerate(zip(endpoints, names)):
+        left = len(endpoints) - index
         chance = f"-m statistic --mode random --probability {1 / left:.10f} " if left > 1 else ""
-        rules.append(f"-A SVC-{number} {chance}-j {chain}")
+        rules.append(f"-A {service_chain} {chance}-j {chain}")
         if masquerade == "auto":
             rules.append(f"-A {chain} -s {endpoint['address']} {MARK}")  # a hairpin
-        rules.append(f"-A {chain} -p {_protocol(service)} -j DNAT --to-destination {_target(service, endpoint)}")
+        remember = f"-m recent --set --name {chain} --rsource " if remembers else ""
+        rules.append(
+            f"-A {chain} -p {_protocol(service)} {remember}-j DNAT --to-destination {_target(service, endpoint)}")
     return rules
 
 

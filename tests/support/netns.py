@@ -206,10 +206,18 @@ class Host:
 
     def socket(self, *kind):
         """A socket of this host: a socket stays in the namespace that it was created in."""
-        with open("/proc/self/ns/net") as here, open(f"/run/netns/{self.name}") as there:
+        return self._inside(lambda: socket.socket(*kind))
+
+    def open(self, path):
+        """A file below /proc/thread-self/net: it shows the namespace that it was opened in, however often it is read."""
+        return self._inside(lambda: open(f"/proc/thread-self/net/{path}"))
+
+    def _inside(self, action):
+        # thread-self: the others may be inside of a host of their own just now.
+        with open("/proc/thread-self/ns/net") as here, open(f"/run/netns/{self.name}") as there:
             _enter_netns(there)
             try:
-                return socket.socket(*kind)
+                return action()
             finally:
                 _enter_netns(here)
 

@@ -247,9 +247,13 @@ class Lab:
     def limpet(self, *options, **changes):
         return programs.Limpet(self.node, self.options.limpet, self.config(**changes), *options)
 
-    def kernel_nat(self, **changes):
+    def kernel_nat(self, affinity=False, **changes):
         """The same services by the kernel's own NAT, instead of limpet."""
-        return kernel_nat.KernelNat(self.node, self.config(**changes))
+        return kernel_nat.KernelNat(self.node, self.config(**changes), affinity)
+
+    def ask_limpet(self, *words):
+        """A subcommand that asks the running daemon; what it prints."""
+        return self.node.run(self.options.limpet, *words).stdout
 
 
 def main(build):
