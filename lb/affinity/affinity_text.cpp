@@ -1,7 +1,6 @@
 #include "lb/affinity/affinity_text.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdio>
 #include <istream>
@@ -132,7 +131,13 @@ std::optional<WallTime> parse_time(std::string_view text) {
   parts.tm_hour = *digits(text, 11, 2);
   parts.tm_min = *digits(text, 14, 2);
   parts.tm_sec = *digits(text, 17, 2);
-  return WallTime(std::chrono::seconds(::timegm(&parts)) + flow::Milliseconds(*digits(text, 20, 3)));
+  tm real = parts;  // timegm() makes a real time of the 99th of a month
+  const std::chrono::seconds seconds(::timegm(&real));
+  if (real.tm_mon != parts.tm_mon || real.tm_mday != parts.tm_mday || real.tm_hour != parts.tm_hour ||
+      real.tm_min != parts.tm_min || real.tm_sec != parts.tm_sec) {
+    return std::nullopt;
+  }
+  return WallTime(seconds + flow::Milliseconds(*digits(text, 20, 3)));
 }
 
 // ---- lines ----
@@ -239,11 +244,10 @@ void write_header(std::ostream& out, WallTime now) {
   const std::time_t time = seconds.time_since_epoch().count();
   tm parts{};
   ::gmtime_r(&time, &parts);
-  std::array<char, 32> text{};
-  const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  char fraction[8];
-  std::snprintf(fraction, sizeof fraction, ".%03dZ", static_cast<int>((now - seconds).count()));
-  out << kFormat << ' ' << kVersion << ' ' << std::string_view(text.data(), size) << fraction << '\n';
+  char text[80];
+  std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900, parts.tm_mon + 1,
+                parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, static_cast<int>((now - seconds).count()));
+  out << kFormat << ' ' << kVersion << ' ' << text << '\n';
 }
 
 void write_entry(std::ostream& out, const NamedEntry& entry) {

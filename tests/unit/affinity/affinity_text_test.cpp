@@ -79,6 +79,7 @@ TEST(AffinityText, EveryWrongLineIsTold) {
       {"another version", "limpet-affinity 2 2026-11-27T13:55:02.123Z\n", "a.txt:1: version '2' is not known here"},
       {"no time", "limpet-affinity 1\nend 0\n", "a.txt:1: the time of writing"},
       {"no such time", "limpet-affinity 1 yesterday, at five o'c.\nend 0\n", "a.txt:1: the time of writing"},
+      {"no such day", "limpet-affinity 1 2026-02-29T13:55:02.123Z\nend 0\n", "a.txt:1: the time of writing"},
       {"too few fields", kHeader + "a/b:c 10.0.0.1 10.2.0.1:80 1\nend 1\n", "a.txt:2: there are 4 fields; write"},
       {"too many fields", kHeader + "a/b:c 10.0.0.1 10.2.0.1:80 1 confirmed x\nend 1\n", "a.txt:2: there are 6 fields"},
       {"no client", kHeader + "a/b:c 10.0.0.256 10.2.0.1:80 1 confirmed\nend 1\n", "a.txt:2: '10.0.0.256' is no IP"},
