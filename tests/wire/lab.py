@@ -216,6 +216,7 @@ class Lab:
                      "detectLocal": {"mode": "ClusterCIDR"}},
             "queues": {"first": 0, "count": 2},
             "stop": "remove",
+            "state": {"path": "none"},  # a test's limpet knows nothing of the one before
             "tables": {"flows": 20000, "affinity": 20000},
             "services": self.services,
             **changes,

@@ -44,6 +44,11 @@ class Takeover(unittest.TestCase):
         self.assertEqual(programs.failures(answers), [])
         return {client: pods[0] for client, pods in programs.pods_by_client(answers).items()}
 
+    def kernel(self, **changes):
+        nat = self.net.kernel_nat(affinity=True, **changes)
+        self.addCleanup(nat.stop)
+        return nat
+
     def take_over(self, nat, **changes):
         """Whoever comes while limpet is there and has not imported yet would choose afresh: nobody comes here."""
         limpet = self.net.limpet("--ephemeral", **changes).wait_ready()
@@ -54,7 +59,7 @@ class Takeover(unittest.TestCase):
         return told
 
     def test_clients_keep_their_endpoints(self):
-        nat = self.net.kernel_nat(affinity=True)
+        nat = self.kernel()
         before = self.visit(self.plan.many)
         self.assertEqual(self.visit(self.plan.many), before, "the kernel remembers them")
         told = self.take_over(nat)
@@ -64,7 +69,7 @@ class Takeover(unittest.TestCase):
 
     def test_lists_of_others_are_told(self):
         """A service that the kernel serves and limpet is not told of."""
-        nat = self.net.kernel_nat(affinity=True)
+        nat = self.kernel()
         self.visit(self.plan.many)
         services = [service for service in self.net.services if service["name"] != "test/local:http"]
         told = self.take_over(nat, services=services)
@@ -76,7 +81,7 @@ class Takeover(unittest.TestCase):
         """Two groups, one older than the other: when only the older one has expired, only it chooses afresh."""
         older, younger = self.groups()
         services = self.services(SHORT)
-        nat = self.net.kernel_nat(affinity=True, services=services)
+        nat = self.kernel(services=services)
         begun = time.monotonic()
         before = {**self.visit(older, 60)}
         old_until = time.monotonic() + SHORT  # the last of them; the first a little earlier
