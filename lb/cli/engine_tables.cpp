@@ -1,5 +1,6 @@
 #include "lb/cli/engine_tables.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -89,7 +90,8 @@ control::Tables::Put EngineTables::put_affinity(const control::AffinityEntry& en
   const flow::Instant now = flow::now();
   const affinity::Key key{entry.scope, entry.client};
   if (engine_.affinity().find(key, now)) return Put::kept;
-  return engine_.affinity().put(key, entry.endpoint_id, now - entry.age, entry.confirmed) ? Put::taken : Put::no_room;
+  const auto age = std::min<flow::Milliseconds>(entry.age, affinity::ScopePolicy::kLongest);
+  return engine_.affinity().put(key, entry.endpoint_id, now - age, entry.confirmed) ? Put::taken : Put::no_room;
 }
 
 std::size_t EngineTables::erase_affinity(std::uint32_t scope, const net::Address& client) {

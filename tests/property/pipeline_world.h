@@ -62,7 +62,8 @@ class SameEndpoint final : public Decider {
             .reason = Reason::picked,
             .masquerade = masquerade_,
             .endpoint_id = {1, 1},
-            .endpoint = endpoint_};
+            .endpoint = endpoint_,
+            .remembered = {}};
   }
   void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
 

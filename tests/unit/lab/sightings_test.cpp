@@ -28,10 +28,10 @@ datapath::DiversionPlan plan() {
 class OnTheNode : public testing::Test {
  protected:
   bool seen(Bytes packet, milliseconds time, Place place = {}) {
-    return sightings.seen_before(captured(packet, time, place), packet, facts_of(packet));
+    return sightings.seen_before(captured(packet, time, place), packet, datapath::facts_of(packet));
   }
   void remember(Bytes packet, milliseconds time, Place place = {}) {
-    sightings.remember(captured(packet, time, place), packet, facts_of(packet));
+    sightings.remember(captured(packet, time, place), packet, datapath::facts_of(packet));
   }
 
   node::NodeView node{{{.interface = 1, .address = ip(kNode), .prefix_length = 24}}, {}, {}};
