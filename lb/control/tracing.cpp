@@ -98,13 +98,19 @@ datapath::PathStep to_step(const TraceRecord& record) {
 }
 
 std::vector<TraceRecord> Tracing::Trace::drain(std::size_t most) {
-  std::vector<TraceRecord> records;
+  // What is numbered from here on may be in one ring, and what comes before it not yet in another: it waits for the next call.
+  const std::uint64_t end = shared_->sequence.load(std::memory_order_relaxed);
+  std::vector<TraceRecord> records = std::exchange(early_, {});
   TraceRecord record;
   for (Ring& ring : shared_->rings) {
     for (std::size_t i = 0; i < most && ring.pop(record); ++i) records.push_back(record);
   }
   std::sort(records.begin(), records.end(),
             [](const TraceRecord& a, const TraceRecord& b) { return a.sequence < b.sequence; });
+  const auto later =
+      std::find_if(records.begin(), records.end(), [end](const TraceRecord& each) { return each.sequence >= end; });
+  early_.assign(later, records.end());
+  records.erase(later, records.end());
   return records;
 }
 

@@ -95,6 +95,7 @@ class Tracing {
    private:
     Tracing& tracing_;
     std::shared_ptr<Shared> shared_;
+    std::vector<TraceRecord> early_;  // taken from the rings before their turn
   };
 
   /// `published` is what the workers read; it outlives the object, and the object its traces.

@@ -94,9 +94,10 @@ class Lifecycle(unittest.TestCase):
         self.remove_what_is_left()
 
     def test_a_second_one_refuses(self):
-        self.start().wait_ready()
+        kept = {"state": {"path": "auto"}}
+        self.start(**kept).wait_ready()
         during = rules(self.net.node)
-        for shares, changes, complaint in (("the state", {}, r"\.state is in use by process \d+ \(limpet\)"),
+        for shares, changes, complaint in (("the state", kept, r"\.state is in use by process \d+ \(limpet\)"),
                                            ("the queues", {"state": {"path": "none"}}, r"(?i)queue 0\b")):
             with self.subTest(shares):
                 began = time.monotonic()

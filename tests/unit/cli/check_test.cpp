@@ -50,7 +50,7 @@ TEST(Check, prints_every_error_and_exits_3) {
 
 TEST(Check, accepts_warnings) {
   const std::string path = write_config(
-      "state: {path: auto}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: 10.0.0.2}]}]"
+      "rules: {file: dump}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: 10.0.0.2}]}]"
       "\n");
   const Answer answer = check(path);
   EXPECT_EQ(answer.exit_code, 0);
