@@ -30,6 +30,10 @@ void keep_order() noexcept {
   std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
+bool joins(const Ends& ends, const net::AddressPort& a, const net::AddressPort& b) noexcept {
+  return (ends.near == a && ends.far == b) || (ends.near == b && ends.far == a);
+}
+
 bool is_in_use(const Flow& flow) noexcept {
   const Phase phase = flow.phase.load(std::memory_order_relaxed);
   return phase == Phase::begun || phase == Phase::live;
@@ -84,7 +88,7 @@ std::uint64_t FlowTable::hash(net::Protocol protocol, const net::AddressPort& a,
 
 std::uint64_t FlowTable::prefetch(const net::Tuple& tuple) const noexcept {
   const std::uint64_t h = hash(tuple);
-  __builtin_prefetch(&bucket(tag(h)), 1);
+  __builtin_prefetch(&bucket(tag(h)));
   return h;
 }
 
@@ -111,8 +115,7 @@ std::uint32_t FlowTable::search(std::uint32_t id, std::uint32_t tag, net::Protoc
     const Flow& flow = record_of(id);
     const Flow::Link& link = link_at(id);
     if (link.tag.load(std::memory_order_relaxed) == tag && flow.protocol == protocol) {
-      const Ends ends = flow.ends(static_cast<KeyRole>((id - 1) % kKeyRoles));
-      if ((ends.near == a && ends.far == b) || (ends.near == b && ends.far == a)) return id;
+      if (joins(flow.ends(static_cast<KeyRole>((id - 1) % kKeyRoles)), a, b)) return id;
     }
     id = link.next.load(std::memory_order_relaxed);
   }
@@ -120,6 +123,8 @@ std::uint32_t FlowTable::search(std::uint32_t id, std::uint32_t tag, net::Protoc
 }
 
 LockedFlow FlowTable::find(const net::Tuple& tuple, std::uint64_t hash) noexcept {
+  if (LockedFlow flow = find_by_tag(tuple, tag(hash))) [[likely]]
+    return flow;
   for (;;) {
     std::uint32_t id = 0;
     std::uint32_t generation = 0;
@@ -132,6 +137,26 @@ LockedFlow FlowTable::find(const net::Tuple& tuple, std::uint64_t hash) noexcept
     const auto role = static_cast<KeyRole>((id - 1) % kKeyRoles);
     if (LockedFlow flow = relock({(id - 1) / static_cast<std::uint32_t>(kKeyRoles), generation}, role)) return flow;
   }
+}
+
+/// Walks the chain as it happens to be, which may change underfoot: what is found is proved under its record's lock.
+LockedFlow FlowTable::find_by_tag(const net::Tuple& tuple, std::uint32_t tag) const noexcept {
+  std::uint32_t id = bucket(tag).peek();
+  for (unsigned hop = 0; id != 0 && hop < kMostHops; ++hop) {
+    const Flow::Link& link = link_at(id);
+    if (link.tag.load(std::memory_order_relaxed) == tag) {
+      Flow& flow = record_of(id);
+      const auto role = static_cast<KeyRole>((id - 1) % kKeyRoles);
+      flow.lock.lock();
+      if (is_in_use(flow) && flow.linked[static_cast<unsigned>(role)] && flow.protocol == tuple.protocol &&
+          joins(flow.ends(role), tuple.source, tuple.destination)) {
+        return {flow, role};
+      }
+      flow.lock.unlock();
+    }
+    id = link.next.load(std::memory_order_relaxed);
+  }
+  return {};
 }
 
 LockedFlow FlowTable::try_find(const net::Tuple& tuple) noexcept {

@@ -12,8 +12,9 @@
 //
 // Lock order: a record's lock first; a bucket, the free list (and elsewhere affinity and ports) are
 // leaf locks, never two at once; never two records at once, but by try_find(), which does not wait.
-//   find      bucket → (record, generation) → release → record lock → recheck generation and phase; else
-//             again
+//   find      first the chain without its lock, by tags alone; the record whose tag is right is locked, and proves that it
+//             is in use, linked, and has these ends: a known flow costs one lock. What is met nowhere may have been moved
+//             meanwhile: then bucket → (record, generation) → release → record lock → recheck; else again
 //   create    take a record, lock it, insert-if-absent its outer key; who loses that race gives the record
 //             back and finds the winner's. The creator decides, links the middle key, and commits
 //   remove    under the record's lock: unlink each key, next generation, give back
@@ -205,6 +206,7 @@ class FlowTable {
     std::atomic<std::uint32_t> used;  // records [0, used) are constructed: a high-water mark
   };
   static constexpr int kVisitTries = 16;
+  static constexpr unsigned kMostHops = 16;  // a chain that changes could lead round in a circle
 
   FlowTable(const FlowTableOptions& options, std::unique_ptr<store::ZeroedMemory> own);
   std::uint64_t hash(const net::Tuple& tuple) const noexcept {
@@ -219,6 +221,8 @@ class FlowTable {
   }
   Flow& record_of(std::uint32_t link) const noexcept { return records_[(link - 1) / kKeyRoles]; }
   Flow::Link& link_at(std::uint32_t link) const noexcept { return record_of(link).links[(link - 1) % kKeyRoles]; }
+  /// The flow with a key of this tag and these ends, without the bucket's lock. Empty: none was met, which proves nothing.
+  LockedFlow find_by_tag(const net::Tuple& tuple, std::uint32_t tag) const noexcept;
   /// The link with these ends in the chain that begins at `id`, or 0. Its bucket is locked.
   std::uint32_t search(std::uint32_t id, std::uint32_t tag, net::Protocol protocol, const net::AddressPort& a,
                        const net::AddressPort& b) const noexcept;
