@@ -7,6 +7,7 @@
 // Eight bytes, as a flow's record keeps it. What a scope is, is the business of the layers above.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "conntrack/net/address.h"
@@ -25,7 +26,7 @@ class AffinityName {
   /// Under which this client is known.
   net::Address mask(const net::Address& client) const noexcept {
     const unsigned prefix = scope_and_prefix_ & 0xff;
-    return prefix == 0 ? client : client.masked(prefix);
+    return prefix == 0 ? client : client.masked(std::min(prefix, client.bits()));
   }
   friend bool operator==(const AffinityName&, const AffinityName&) noexcept = default;
 

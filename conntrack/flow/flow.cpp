@@ -35,7 +35,8 @@ void Flow::adopt() noexcept {
 
 bool Flow::is_whole() const noexcept {
   if (phase.load(std::memory_order_relaxed) > Phase::ending || !has_name(protocol)) return false;
-  if (!are_bools(masquerade, confirmed, replied, shared, direct, linked[0], linked[1], linked[2])) return false;
+  if (!are_bools(masquerade, confirmed, replied, shared, direct, linked[0], linked[1], linked[2], refreshes_affinity))
+    return false;
   // One family on both sides of the translation: a packet is rewritten in place.
   const net::Family family = client.address.family();
   if (family != net::Family::v4 && family != net::Family::v6) return false;

@@ -252,6 +252,7 @@ Flow* FlowTable::take() noexcept {
   flow->egress = {};
   flow->endpoint = {};
   flow->endpoint_id = {};
+  flow->deadline = {};  // killed before its first packet has left, it is nobody's
   flow->remembered = {};
   flow->refreshes_affinity = false;
   return flow;

@@ -369,7 +369,7 @@ auto FlatTable<Layout>::Locked::choose_victim(std::uint32_t second, Judge&& judg
     if (best.standing == Standing::provisional) return best;
     if (seen > kScan) continue;
     // The next 32 are all confirmed: is it worth going on?
-    if (shard_.provisional == 1 && is_provisional(shard_.provisional_at)) {
+    if (shard_.provisional == 1 && shard_.provisional_at < slots && is_provisional(shard_.provisional_at)) {
       return {shard_.provisional_at, Standing::provisional, 0, false};
     }
     if (shard_.provisional == 0 && shard_.searched == second + 1) return best;

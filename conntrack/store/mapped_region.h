@@ -73,8 +73,11 @@ class MappedRegion {
 
   /// A section cannot be used, because `why` ("its flows …"): set the file aside, make another. Spans given out are void.
   Status start_over(std::string_view why);
-  /// Unlink the file, while it is locked: nobody will go on from here. The mapping stays.
-  void remove() noexcept { file_.remove(); }
+  /// Unlink the file, while it is locked, and what was set aside: nobody will go on from here. The mapping stays.
+  void remove() noexcept {
+    file_.remove();
+    file_.remove_set_aside();
+  }
 
  private:
   /// A piece of a file in memory, at a multiple of 2 MiB.

@@ -11,6 +11,7 @@
 //                expired   remembered, but too long ago
 //                moved     remembered in time, but its endpoint may no longer be chosen
 //
+// What has expired is not refreshed back to life, and a window that does not slide is not refreshed at all.
 // An entry is provisional until its client has answered the endpoint (confirm); a fresh choice is provisional again.
 // AffinityStore is the concept: AffinityTable is what runs, TbbAffinityTable is its oracle in tests and its opponent in
 // benchmarks.

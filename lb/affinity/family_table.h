@@ -146,7 +146,8 @@ void FamilyTable<Entry>::refresh(const Key& key, std::uint32_t endpoint, std::ui
   Locked shard = table_.lock(hash);
   const auto place = shard.find(id, hash);
   if (!place.found || Entry::endpoint(shard[place.index]) != endpoint) return;
-  shard.touch(place.index, EntryMeta{shard[place.index].back()}.stamped(now).word);
+  const EntryMeta meta{shard[place.index].back()};
+  if (policies_.get(meta.scope()).sliding() && in_time(meta, now)) shard.touch(place.index, meta.stamped(now).word);
 }
 
 template <typename Entry>

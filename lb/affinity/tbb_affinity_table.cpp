@@ -32,7 +32,8 @@ void TbbAffinityTable::confirm(const Key& key, std::uint32_t endpoint, Instant n
 
 void TbbAffinityTable::refresh(const Key& key, std::uint32_t endpoint, Instant now) {
   Map::accessor held;
-  if (map_.find(held, key) && held->second.endpoint == endpoint) held->second.stamp = now;
+  if (!map_.find(held, key) || held->second.endpoint != endpoint) return;
+  if (policies_.get(key.scope).sliding() && in_time(key, held->second, now)) held->second.stamp = now;
 }
 
 bool TbbAffinityTable::erase(const Key& key) {

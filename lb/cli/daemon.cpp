@@ -103,7 +103,8 @@ Daemon::Daemon(const service::Config& config, node::NodeMonitor monitor, divert:
 
 Daemon::~Daemon() {
   stop_workers();
-  if (node_events_.is_open()) node_events_.release();  // the descriptor is the monitor's
+  if (!ready_ && !engine_->inherits()) engine_->close(true);  // a start that failed leaves nothing behind
+  if (node_events_.is_open()) node_events_.release();         // the descriptor is the monitor's
 }
 
 Status Daemon::run(const service::Config& config) {
@@ -134,6 +135,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.open_api();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
+  daemon.ready_ = true;
   notify_service_manager("READY=1");
   daemon.io_.run();
   return daemon.stop();
@@ -188,7 +190,7 @@ Status Daemon::stop() {
   stop_workers();
   log_stats();
   const bool remove = config_.on_stop == service::OnStop::remove;
-  engine_->close(remove);
+  engine_->close(remove && removed);
   spdlog::info("stopped: rules and state {}", remove ? "removed" : "kept for the next process");
   return removed;
 }

@@ -80,6 +80,7 @@ class Daemon {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::atomic<queue::Command> command_{queue::Command::run};
+  bool ready_ = false;
   std::uint64_t drops_ = 0;  // the kernel's, as last logged
 
   EngineTables tables_;  // these two outlive io_, whose handlers use them

@@ -69,6 +69,7 @@ class Engine {
 
   /// What clients will miss, and what has become of an older state, in words: to be logged.
   std::vector<std::string> warnings() const;
+  bool inherits() const noexcept { return inherited_.has_value(); }
   /// What was taken over from the process before, in words; empty: nothing.
   std::string inheritance() const;
   /// After the workers: the state is complete, or (`remove`) nobody is to go on from it.

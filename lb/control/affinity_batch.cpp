@@ -59,14 +59,12 @@ bool has_expired(flow::Milliseconds age, flow::Seconds timeout) {
 std::size_t BatchOutcome::*take(const NamedEntry& entry, const Names& names, Tables& tables) {
   const ServicePort* const port = names.service(entry.service);
   if (port == nullptr) return &BatchOutcome::unknown_service;
-  const service::Service& service = port->service();
   if (port->affinity_scope() == 0) return &BatchOutcome::without_affinity;
   const auto index = index_of(*port, entry.endpoint);
   if (!index) return &BatchOutcome::unknown_endpoint;
-  if (has_expired(entry.age, *service.affinity_timeout)) return &BatchOutcome::expired;
-  const unsigned length = service.affinity_prefix == 0 ? entry.client.bits() : service.affinity_prefix;
+  if (has_expired(entry.age, *port->service().affinity_timeout)) return &BatchOutcome::expired;
   const AffinityEntry put{.scope = port->affinity_scope(),
-                          .client = entry.client.masked(std::min(length, entry.client.bits())),
+                          .client = port->known_as(entry.client),
                           .endpoint_id = port->affinity_id(*index),
                           .confirmed = entry.confirmed,
                           .age = entry.age};

@@ -252,7 +252,7 @@ Response Resources::erase_affinity(Query& query) {
     for (const auto& port : names().snapshot().ports()) {
       if (port->affinity_scope() == 0 || (wanted != nullptr && wanted != port.get())) continue;
       erased += all ? tables_.erase_affinity_scope(port->affinity_scope())
-                    : tables_.erase_affinity(port->affinity_scope(), *client);
+                    : tables_.erase_affinity(port->affinity_scope(), port->known_as(*client));
     }
   }
   return {.body = {{"erased", erased}}};

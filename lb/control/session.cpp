@@ -24,6 +24,11 @@ constexpr std::uint64_t kLongestBody = 512 * 1024;  // of a batch: 500 bytes an 
 constexpr unsigned kVersion = 11;
 constexpr std::string_view kTrace = "/v1/trace";
 
+/// What a client has written comes back in some answers, and need not be UTF-8.
+std::string text_of(const nlohmann::ordered_json& body) {
+  return body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 Method method_of(http::verb verb) {
   switch (verb) {
     case http::verb::get:
@@ -99,7 +104,7 @@ void Session::answer(const Request& request) {
   const bool changes = request.method() == http::verb::delete_ || request.method() == http::verb::post;
   if (changes && response.status == 200) {
     spdlog::info("API: {} {} by {}: {}", view(request.method_string()), target, peer(stream_.socket().native_handle()),
-                 response.body.dump());
+                 text_of(response.body));
   }
   send(std::move(response), request.keep_alive());
 }
@@ -124,7 +129,7 @@ void Session::send(Response response, bool keep_alive) {
   response_ = {static_cast<http::status>(response.status), kVersion};
   response_.set(http::field::content_type, "application/json");
   response_.keep_alive(keep_alive);
-  response_.body() = response.body.dump() + "\n";
+  response_.body() = text_of(response.body) + "\n";
   response_.prepare_payload();
   stream_.expires_after(api_->options.stalled);
   http::async_write(stream_, response_, [self = shared_from_this()](const error_code& error, std::size_t) {

@@ -29,7 +29,7 @@ affinity::Key key_of(const net::Address& client, const flow::AffinityName& remem
   return {remembered.scope(), remembered.mask(client)};
 }
 affinity::Key key_of(const ServicePort& port, const net::Address& client) noexcept {
-  return key_of(client, {port.affinity_scope(), port.service().affinity_prefix, 0});
+  return {port.affinity_scope(), port.known_as(client)};
 }
 
 Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& client, AffinityOutcome affinity) {

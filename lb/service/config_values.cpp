@@ -89,7 +89,7 @@ std::optional<std::string> FileOr::parse(std::string_view text) const {
 }
 
 std::optional<std::string> InstanceName::parse(std::string_view text) const {
-  constexpr std::size_t kLongest = 64;
+  constexpr std::size_t kLongest = 63;  // what the state file's header holds
   constexpr std::string_view kGood = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
   const bool good = !text.empty() && text.size() <= kLongest && text.front() != '.' &&
                     text.find_first_not_of(kGood) == std::string_view::npos;

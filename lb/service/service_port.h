@@ -59,6 +59,11 @@ class ServicePort {
     return {affinity_scope(), service_.affinity_prefix, affinity_id(index)};
   }
 
+  /// The address under which affinity knows this client: its network's, where a prefix is configured.
+  net::Address known_as(const net::Address& client) const noexcept {
+    return flow::AffinityName(affinity_scope(), service_.affinity_prefix, 0).mask(client);
+  }
+
   /// Why an endpoint is not in `set`; empty if it is.
   std::string_view left_out(std::uint32_t index, Set set) const noexcept;
   /// "ip:port" of every member, sorted as text (kube-proxy's rule order).

@@ -148,6 +148,19 @@ TYPED_TEST(Affinity, RefreshDatesTheRememberedEndpointOnly) {
   EXPECT_EQ(table.find(client(1), ms(15'001)), std::nullopt);
 }
 
+TYPED_TEST(Affinity, RefreshNeitherRevivesNorExtendsAFixedWindow) {
+  typename TestFixture::Table table(8, Seconds{10});
+  table.get_or_assign(client(1), ms(0), always, choose(kA));
+  table.refresh(client(1), kA, ms(10'001));
+  EXPECT_EQ(table.find(client(1), ms(10'002)), std::nullopt) << "it had expired";
+  typename TestFixture::Table fixed(8, Seconds{10});
+  fixed.remember_for(Seconds{10}, false);
+  fixed.get_or_assign(client(1), ms(0), always, choose(kA));
+  fixed.refresh(client(1), kA, ms(9000));
+  EXPECT_EQ(fixed.find(client(1), ms(10'000)), kA);
+  EXPECT_EQ(fixed.find(client(1), ms(10'001)), std::nullopt);
+}
+
 TYPED_TEST(Affinity, ExpiredAndMovedClientsAreDatedAnew) {
   typename TestFixture::Table table(8, Seconds{10});
   table.get_or_assign(client(1), ms(0), always, choose(kA));

@@ -101,6 +101,7 @@ TEST(Server, RefusesWhatIsNoRequestOfItsKind) {
       {"a body", "DELETE /v1/affinity HTTP/1.1\r\nHost: l\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 413 "},
       {"too long a body", "POST /v1/affinity HTTP/1.1\r\nHost: l\r\nContent-Length: 524289\r\n\r\n", "HTTP/1.1 413 "},
       {"no batch", "POST /v1/affinity HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n", "HTTP/1.1 400 "},
+      {"what is not UTF-8", get("/v1/flows?service=%FF%FE", "Connection: close\r\n"), "HTTP/1.1 404 "},
       {"another method", "PUT /v1/affinity HTTP/1.1\r\nHost: l\r\nConnection: close\r\n\r\n", "HTTP/1.1 405 "},
   };
   for (const Case& one : cases) {

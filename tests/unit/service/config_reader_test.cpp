@@ -170,6 +170,11 @@ const Case kSettings[] = {
       "f:1:15: error: path: cannot use 'limpet.state'; write auto, none, or an absolute path on a tmpfs",
       "f:2:19: error: socket: cannot use '/run/'; write auto, none, or an absolute path",
       "f:3:11: error: instance: cannot use '../x'; write a name of letters, digits, '-', '_' and '.', as in blue-1"}},
+    {"instance_that_the_state_file_cannot_hold",
+     "instance: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nservices: []\n",
+     {"f:1:11: error: instance: cannot use 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; "
+      "write a name of letters, digits, '-', '_' and '.', as in blue-1",
+      "f:2:11: warning: services is empty: nothing is balanced"}},
     {"every_later_feature_once",
      "kubernetes: {files: [a.json]}\nrules: {file: b}\nservices: []\n",
      {"f:1:21: warning: files has no effect in this version: only native services are balanced",
