@@ -198,6 +198,17 @@ class Limpet:
         line = wait_until(answer, 5, f"limpet logs its counters; it says:\n{self.text()}")
         return dict(_flatten(json.loads(line[line.index("{"):])))
 
+    def settled_counters(self, seconds=5):
+        """All counters, once no packet has come between two readings: a packet is counted first, what became of it later."""
+        last = self.counters()
+
+        def settled():
+            nonlocal last
+            before, last = last, self.counters()
+            return last if last["packets"] == before["packets"] else None
+
+        return wait_until(settled, seconds, "no packet comes any more")
+
     def stop(self, how=signal.SIGTERM, seconds=10):
         """Ask it to end; its exit code."""
         self.process.send_signal(how)

@@ -74,10 +74,10 @@ class Http(lab.WithLimpet):
     def test_a_silent_port_of_the_vip_is_not_ours(self):
         """No service: nobody answers but a router, by an ICMP error. A client heeds it, or not: one that comes while
         connect() still holds the socket, as it does over these wires if no queue delays it, is passed over."""
-        before = self.limpet.counters()
+        before = self.limpet.settled_counters()
         in_vain = ask_in_vain(self.net.client, self.plan.vip)
         self.assertIn(in_vain, (CURL_NO_CONNECTION, CURL_TIMED_OUT))
-        after = self.limpet.counters()
+        after = self.limpet.settled_counters()
         moved = collections.Counter({name: after[name] - before[name] for name in before})
         # Late packets of earlier connections may be rewritten meanwhile.
         # The node may answer with ICMP errors, which are about no flow: accepted_miss.
