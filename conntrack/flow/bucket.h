@@ -17,8 +17,8 @@ class Bucket {
  public:
   static constexpr std::uint32_t kMostLinks = (std::uint32_t{1} << 31) - 1;
 
-  /// The chain's head as it is now, perhaps only for a moment: for prefetching.
-  std::uint32_t peek() const noexcept { return word_.load(std::memory_order_relaxed) & ~kLocked; }
+  /// The chain's head as it is now, perhaps only for a moment. What was stored before it was linked is seen.
+  std::uint32_t peek() const noexcept { return word_.load(std::memory_order_acquire) & ~kLocked; }
 
   /// For recovery, where nobody else is. Empty and unlocked; was it locked?
   bool reset() noexcept {

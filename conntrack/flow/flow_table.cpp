@@ -154,7 +154,7 @@ LockedFlow FlowTable::find_by_tag(const net::Tuple& tuple, std::uint32_t tag) co
       }
       flow.lock.unlock();
     }
-    id = link.next.load(std::memory_order_relaxed);
+    id = link.next.load(std::memory_order_acquire);
   }
   return {};
 }
@@ -197,7 +197,7 @@ bool FlowTable::link(Flow& flow, KeyRole role) noexcept {
   const std::uint64_t h = hash(flow.protocol, ends.near, ends.far);
   Bucket::Guard chain(bucket(tag(h)));
   if (search(chain.head(), tag(h), flow.protocol, ends.near, ends.far) != 0) return false;
-  flow.links[r].next.store(chain.head(), std::memory_order_relaxed);
+  flow.links[r].next.store(chain.head(), std::memory_order_release);
   flow.links[r].tag.store(tag(h), std::memory_order_relaxed);
   keep_order();
   flow.linked[r] = true;  // from here on recovery takes ends and tag for granted
@@ -218,7 +218,7 @@ void FlowTable::unlink(Flow& flow, KeyRole role) noexcept {
     while (link_at(before).next.load(std::memory_order_relaxed) != own) {
       before = link_at(before).next.load(std::memory_order_relaxed);
     }
-    link_at(before).next.store(next, std::memory_order_relaxed);
+    link_at(before).next.store(next, std::memory_order_release);
   }
   flow.linked[r] = false;
 }
