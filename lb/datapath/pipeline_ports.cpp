@@ -1,7 +1,5 @@
 // Masquerading: a source address and port for a flow, chosen at POSTROUTING, when the way out is known.
-#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "lb/datapath/pipeline.h"
 
