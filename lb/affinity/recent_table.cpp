@@ -43,14 +43,12 @@ void RecentTable::admit(const RecentMatch& rule) {
   set_ring(needed);
 }
 
-bool RecentTable::match(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) {
+RecentAnswer RecentTable::ask(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) {
   const net::Address address = mask_.apply(rule.by_destination ? packet.destination : packet.source);
   const std::uint32_t hashed = hash(address);
   const std::lock_guard guard(lock_);
   const Index found = find(address, hashed);
-  // A wildcard on either side: TTL 0 of the packet counts as "any" too, as in the kernel.
-  const bool known =
-      found != kNone && (!rule.rttl || packet.ttl == 0 || entry(found).ttl == 0 || entry(found).ttl == packet.ttl);
+  const bool known = fits(rule, packet.ttl, found);
   if (rule.operation == RecentOperation::set) {
     if (known) {
       stamp(found, now);
@@ -58,22 +56,44 @@ bool RecentTable::match(const RecentMatch& rule, const RecentPacket& packet, std
     } else {
       create(address, hashed, packet.ttl, now);
     }
-    return !rule.inverted;
+    return {!rule.inverted, known};
   }
-  if (!known) return rule.inverted;
+  if (!known) return {rule.inverted, known};
   if (rule.operation == RecentOperation::remove) {
     remove(found);
-    return !rule.inverted;
+    return {!rule.inverted, known};
   }
-  const std::uint64_t oldest = now - rule.seconds * options_.per_second;  // the product in 32 bits
-  const bool matches = recent_enough(rule, found, oldest) != rule.inverted;
+  const std::uint64_t limit = oldest(rule, now);
+  const bool matches = recent_enough(rule, found, limit) != rule.inverted;
   const bool updates = rule.operation == RecentOperation::update && matches;
-  if (rule.reap) reap(found, oldest, updates);
+  if (rule.reap) reap(found, limit, updates);
   if (updates) {
     stamp(found, now);
     entry(found).ttl = packet.ttl;
   }
-  return matches;
+  return {matches, known};
+}
+
+RecentAnswer RecentTable::peek(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) const {
+  const net::Address address = mask_.apply(rule.by_destination ? packet.destination : packet.source);
+  const std::uint32_t hashed = hash(address);
+  const std::lock_guard guard(lock_);
+  const Index found = find(address, hashed);
+  const bool known = fits(rule, packet.ttl, found);
+  if (rule.operation == RecentOperation::set) return {!rule.inverted, known};
+  if (!known) return {rule.inverted, known};
+  const bool plain = rule.operation == RecentOperation::remove || recent_enough(rule, found, oldest(rule, now));
+  return {plain != rule.inverted, known};
+}
+
+/// A wildcard on either side: TTL 0 of the packet counts as "any" too, as in the kernel.
+bool RecentTable::fits(const RecentMatch& rule, std::uint8_t ttl, Index index) const noexcept {
+  if (index == kNone) return false;
+  return !rule.rttl || ttl == 0 || entry(index).ttl == 0 || entry(index).ttl == ttl;
+}
+
+std::uint64_t RecentTable::oldest(const RecentMatch& rule, std::uint64_t now) const noexcept {
+  return now - rule.seconds * options_.per_second;  // the product in 32 bits
 }
 
 bool RecentTable::recent_enough(const RecentMatch& rule, Index index, std::uint64_t oldest) const noexcept {

@@ -45,6 +45,11 @@ struct RecentPacket {
   std::uint8_t ttl = 0;
 };
 
+struct RecentAnswer {
+  bool matches = false;
+  bool known = false;  // was the address in the list, with that TTL if the rule asks for it?
+};
+
 /// One entry, as it is shown.
 struct RecentRecord {
   net::Address address;
@@ -82,7 +87,13 @@ class RecentTable {
 
   /// Another rule names the list: its ring becomes at least what the rule needs.
   void admit(const RecentMatch& rule);
-  bool match(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now);
+  bool match(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) {
+    return ask(rule, packet, now).matches;
+  }
+  /// match(), and a word more.
+  RecentAnswer ask(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now);
+  /// What ask() would answer; nothing is changed.
+  RecentAnswer peek(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) const;
 
   /// By hand, as through /proc: the address is not masked. add: a new entry has TTL 0; a known one gets a stamp.
   void add(const net::Address& address, std::uint64_t now);
@@ -126,6 +137,8 @@ class RecentTable {
   void set_ring(std::uint32_t ring) noexcept;
   std::uint32_t hash(const net::Address& address) const noexcept;
   Index find(const net::Address& address, std::uint32_t hash) const noexcept;
+  bool fits(const RecentMatch& rule, std::uint8_t ttl, Index index) const noexcept;
+  std::uint64_t oldest(const RecentMatch& rule, std::uint64_t now) const noexcept;
   bool recent_enough(const RecentMatch& rule, Index index, std::uint64_t oldest) const noexcept;
   void reap(Index found, std::uint64_t oldest, bool updates);
   void create(const net::Address& address, std::uint32_t hash, std::uint8_t ttl, std::uint64_t now);

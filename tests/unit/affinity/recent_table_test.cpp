@@ -1,12 +1,16 @@
 // xt_recent's rules, one by one. Expected values follow recent_mt() by hand, at 250 ticks a second unless it is said.
 #include "lb/affinity/recent_table.h"
 
+#include <algorithm>
+#include <iterator>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lb/pick/rng.h"
 #include "tests/unit/affinity/recent_fixture.h"
 
 namespace limpet::affinity {
@@ -324,6 +328,43 @@ TEST(RecentTable, ManyThreadsShareAList) {
   EXPECT_THAT(records, SizeIs(kClients));
   for (const RecentRecord& record : records) EXPECT_THAT(record.stamps, SizeIs(kThreads * kRounds));
   EXPECT_EQ(table.counts().evicted, 0U);
+}
+
+// Whatever the rule, and whatever is remembered: peek() answers as ask() would, and leaves everything as it is.
+TEST(RecentTable, PeekAnswersAsAskWould) {
+  const RecentMatch rules[] = {kSet,
+                               kRcheck,
+                               kUpdate,
+                               kRemove,
+                               inverted(kSet),
+                               inverted(kRemove),
+                               inverted(with_seconds(kUpdate, 1)),
+                               with_rttl(with_hitcount(kRcheck, 2)),
+                               with_reap(kRcheck, 1),
+                               with_rttl(with_reap(kUpdate, 2))};
+  RecentTable table({.capacity = 4}, kSet);
+  pick::Rng rng(7);
+  std::uint64_t now = kNow;
+  int known = 0;
+  for (int i = 0; i < 2000; ++i) {
+    now += rng.uniform(200);
+    const RecentMatch& asked = rules[rng.uniform(std::size(rules))];
+    const RecentPacket packet =
+        from("10.0.0." + std::to_string(rng.uniform(6)), static_cast<std::uint8_t>(rng.uniform(3)));
+    const auto before = table.records();
+    const RecentAnswer peeked = table.peek(asked, packet, now);
+    ASSERT_EQ(table.records(), before) << i;
+    const bool there = std::any_of(before.begin(), before.end(), [&](const RecentRecord& record) {
+      const bool ttl_fits = !asked.rttl || packet.ttl == 0 || record.ttl == 0 || record.ttl == packet.ttl;
+      return record.address == packet.source && ttl_fits;
+    });
+    ASSERT_EQ(peeked.known, there) << i;
+    const RecentAnswer answer = table.ask(asked, packet, now);
+    ASSERT_EQ(peeked.matches, answer.matches) << i;
+    ASSERT_EQ(peeked.known, answer.known) << i;
+    known += answer.known ? 1 : 0;
+  }
+  EXPECT_GT(known, 500);
 }
 
 }  // namespace
