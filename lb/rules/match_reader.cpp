@@ -9,7 +9,7 @@ bool MatchReader::read(Options& options) {
 }
 
 std::unique_ptr<MatchReader> make_match_reader(std::string_view name, net::Family family) {
-  auto reader = make_packet_match_reader(name);
+  auto reader = make_packet_match_reader(name, family);
   return reader ? std::move(reader) : make_state_match_reader(name, family);
 }
 

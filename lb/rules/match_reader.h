@@ -38,7 +38,7 @@ class MatchReader {
 std::unique_ptr<MatchReader> make_match_reader(std::string_view name, net::Family family);
 
 // Those that make_match_reader() chooses from, by file.
-std::unique_ptr<MatchReader> make_packet_match_reader(std::string_view name);                     // what packets show
-std::unique_ptr<MatchReader> make_state_match_reader(std::string_view name, net::Family family);  // what is remembered
+std::unique_ptr<MatchReader> make_packet_match_reader(std::string_view name, net::Family family);  // what packets show
+std::unique_ptr<MatchReader> make_state_match_reader(std::string_view name, net::Family family);   // what is remembered
 
 }  // namespace limpet::rules

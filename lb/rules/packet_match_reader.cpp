@@ -163,6 +163,7 @@ class MarkReader final : public MatchReader {
 
 class AddrtypeReader final : public MatchReader {
  public:
+  explicit AddrtypeReader(net::Family family) : family_(family) {}
   Match finish(Options& options, const Rule&) override {
     if (!match_.source && !match_.destination) options.fail("-m addrtype", "needs --src-type or --dst-type");
     return match_;
@@ -174,10 +175,12 @@ class AddrtypeReader final : public MatchReader {
     if (!source && options.name() != "--dst-type") return false;
     const std::uint8_t kinds =
         read_words(options, kKinds, "limpet tells UNICAST, LOCAL, BROADCAST and MULTICAST apart");
+    if ((kinds & kBroadcast) != 0 && family_ == net::Family::v6) options.fail("IPv6 has no BROADCAST");
     (source ? match_.source : match_.destination) = {kinds, options.inverted()};
     return true;
   }
 
+  net::Family family_;
   AddrtypeMatch match_;
 };
 
@@ -206,14 +209,14 @@ class ConntrackReader final : public MatchReader {
 
 }  // namespace
 
-std::unique_ptr<MatchReader> make_packet_match_reader(std::string_view name) {
+std::unique_ptr<MatchReader> make_packet_match_reader(std::string_view name, net::Family family) {
   if (name == "tcp") return std::make_unique<TransportReader>(Protocol::tcp);
   if (name == "udp") return std::make_unique<TransportReader>(Protocol::udp);
   if (name == "sctp") return std::make_unique<TransportReader>(Protocol::sctp);
   if (name == "multiport") return std::make_unique<MultiportReader>();
   if (name == "comment") return std::make_unique<CommentReader>();
   if (name == "mark") return std::make_unique<MarkReader>();
-  if (name == "addrtype") return std::make_unique<AddrtypeReader>();
+  if (name == "addrtype") return std::make_unique<AddrtypeReader>(family);
   if (name == "conntrack") return std::make_unique<ConntrackReader>(false);
   if (name == "state") return std::make_unique<ConntrackReader>(true);
   return nullptr;

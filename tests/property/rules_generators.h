@@ -93,7 +93,11 @@ inline Match any_match(Family family, Protocol protocol) {
     case 3:
       return MarkMatch{word(), coin() ? 0xffffffff : word(), coin()};
     case 4: {
-      const auto kinds = [] { return static_cast<std::uint8_t>(between(1, 15)); };
+      const auto kinds = [family] {
+        const std::uint32_t any = between(1, 15);
+        const std::uint32_t fitting = family == Family::v4 ? any : any & ~std::uint32_t{kBroadcast};
+        return static_cast<std::uint8_t>(fitting == 0 ? std::uint32_t{kLocal} : fitting);
+      };
       AddrtypeMatch match{maybe<std::uint8_t>(kinds), maybe<std::uint8_t>(kinds)};
       if (!match.source && !match.destination) match.source = {kLocal, coin()};
       return match;

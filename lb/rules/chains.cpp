@@ -1,0 +1,116 @@
+#include "lb/rules/chains.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+namespace limpet::rules {
+
+using affinity::RecentOperation;
+
+class Chains::Walker {
+ public:
+  Walker(const std::vector<Path>& paths, Table table, Facts& facts, const Moment& moment, std::vector<Hit>* hits)
+      : paths_(paths), table_(table), facts_(facts), moment_(moment), hits_(hits) {}
+
+  Walk walk(std::uint32_t chain) {
+    at_ = {chain, 0, false};
+    base_ = chain;
+    while (!ended_) {
+      const Path& path = paths_[at_.chain];
+      if (at_.step == path.steps.size()) {
+        leave();
+        continue;
+      }
+      const Step& step = path.steps[at_.step++];
+      known_here_ = false;
+      if (!header_matches(*step.rule, facts_) || !hold(step)) continue;
+      if (hits_ != nullptr) hits_->push_back({table_, path.name, step.number, step.rule});
+      std::visit([&](const auto& target) { obey(target, step); }, step.rule->target);
+    }
+    return walk_;
+  }
+
+ private:
+  bool hold(const Step& step) {
+    return std::all_of(step.matches.begin(), step.matches.end(), [this](const Linked& match) {
+      return std::visit([this](const auto& m) { return holds(m); }, match);
+    });
+  }
+  bool holds(const auto& match) { return matches(match, facts_); }
+  bool holds(const Set& match) { return match.set->contains(facts_.tuple, match.match.sides) != match.match.inverted; }
+  bool holds(const RandomMatch& match) { return match.match(moment_.rng); }
+  bool holds(const std::shared_ptr<NthMatch>& match) {
+    if (!moment_.without_consequences) return match->match();
+    const std::uint32_t last = match->rule().every - 1;
+    const bool next_is_first = match->counter()->value.load(std::memory_order_relaxed) == last;
+    return next_is_first != match->rule().inverted;
+  }
+  bool holds(const Recent& match) {
+    const affinity::RecentPacket packet{facts_.tuple.source.address, facts_.tuple.destination.address, facts_.ttl};
+    const affinity::RecentAnswer answer = moment_.without_consequences
+                                              ? match.list->peek(match.rule, packet, moment_.jiffies)
+                                              : match.list->ask(match.rule, packet, moment_.jiffies);
+    const RecentOperation operation = match.rule.operation;
+    const bool asks = operation == RecentOperation::rcheck || operation == RecentOperation::update;
+    if (asks && !match.rule.inverted) {
+      walk_.asked = true;
+      if (answer.known && !answer.matches) walk_.expired = true;
+      if (answer.matches) known_here_ = true;
+    }
+    return answer.matches;
+  }
+
+  void obey(NoTarget, const Step&) {}
+  void obey(const SetMark& mark, const Step&) { facts_.mark = (facts_.mark & ~mark.mask) ^ mark.value; }
+  void obey(const Jump&, const Step& step) {
+    callers_[depth_++] = at_;
+    at_ = {step.chain, 0, at_.known || known_here_};
+  }
+  void obey(const Goto&, const Step& step) { at_ = {step.chain, 0, at_.known || known_here_}; }
+  void obey(Return, const Step&) { leave(); }
+  void obey(Accept, const Step& step) { end(End::accept, step); }
+  void obey(Drop, const Step& step) { end(End::drop, step); }
+  void obey(const Reject&, const Step& step) { end(End::reject, step); }
+  void obey(const Dnat&, const Step& step) { end(End::dnat, step); }
+  void obey(const Redirect&, const Step& step) { end(End::redirect, step); }
+  void obey(const Snat&, const Step& step) { end(End::snat, step); }
+  void obey(const Masquerade&, const Step& step) { end(End::masquerade, step); }
+
+  void end(End how, const Step& step) {
+    walk_.end = how;
+    walk_.by = step.rule;
+    walk_.known = at_.known || known_here_;
+    ended_ = true;
+  }
+  void leave() {
+    if (depth_ != 0) {
+      at_ = callers_[--depth_];
+      return;
+    }
+    walk_.end = paths_[base_].policy == Policy::drop ? End::drop : End::policy;
+    ended_ = true;
+  }
+
+  const std::vector<Path>& paths_;
+  const Table table_;
+  Facts& facts_;
+  const Moment& moment_;
+  std::vector<Hit>* const hits_;
+  std::array<Place, kDeepest> callers_{};
+  std::size_t depth_ = 0;
+  std::uint32_t base_ = 0;
+  Place at_{};
+  bool known_here_ = false;
+  bool ended_ = false;
+  Walk walk_;
+};
+
+std::optional<Walk> Chains::walk(std::string_view chain, Facts& facts, const Moment& moment,
+                                 std::vector<Hit>* hits) const {
+  const auto found = std::find_if(paths_.begin(), paths_.end(), [&](const Path& path) { return *path.name == chain; });
+  if (found == paths_.end()) return std::nullopt;
+  return Walker(paths_, table_, facts, moment, hits).walk(static_cast<std::uint32_t>(found - paths_.begin()));
+}
+
+}  // namespace limpet::rules
