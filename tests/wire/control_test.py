@@ -210,9 +210,13 @@ class Trace(lab.WithLimpet):
             ("POSTROUTING", "middle", client, endpoint, egress, endpoint),
             ("PREROUTING", "inner", endpoint, egress, endpoint, client),
             ("POSTROUTING", "middle", endpoint, client, vip, client)])
-        # A packet's two hooks, in order: the SYN and the answer to it.
-        self.assertEqual([(one["detail"], one["hook"]) for one in found[:4]],
-                         [("S", "PREROUTING"), ("S", "POSTROUTING"), ("SA", "PREROUTING"), ("SA", "POSTROUTING")])
+        # A packet's two hooks, in order; the SYN before all else.
+        crossed = [(one["packet"], one["detail"], one["hook"]) for one in found]
+        self.assertEqual([detail for _, detail, _ in crossed[:2]], ["S", "S"], crossed)
+        for kind in {detail for _, detail, _ in crossed}:
+            hooks = [hook for _, detail, hook in crossed if detail == kind]
+            self.assertEqual(hooks[:2], ["PREROUTING", "POSTROUTING"], crossed)
+        self.assertEqual(crossed, sorted(crossed), "numbered as they come")
 
     def test_a_connection_that_shows_its_client(self):
         plan = self.plan
