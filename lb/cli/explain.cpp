@@ -3,16 +3,13 @@
 #include <iostream>
 #include <memory>
 #include <optional>
-#include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "lb/cli/exit_code.h"
 #include "lb/cli/render_explanation.h"
 #include "lb/cli/seed_option.h"
 #include "lb/lab/described_node.h"
+#include "lb/lab/subject.h"
 #include "lb/service/config_reader.h"
-#include "lb/service/explain.h"
 
 namespace limpet::cli {
 namespace {
@@ -48,37 +45,16 @@ std::optional<NewConnection> parse_connection(const ExplainOptions& options, std
   return connection;
 }
 
-/// The snapshot of `config`, its balancer, and what they stand on.
-class Bench {
- public:
-  static store::Result<std::unique_ptr<Bench>> build(const Config& config) {
-    std::unique_ptr<Bench> bench(new Bench(service::count_endpoints(config.services)));
-    service::Identities identities(bench->slots_);
-    auto snapshot = service::Snapshot::build(config, identities);
-    if (!snapshot) return snapshot.error();
-    bench->balancer_.emplace(bench->slots_, std::move(*snapshot), bench->affinity_);
-    return bench;
-  }
-  service::Balancer& balancer() noexcept { return *balancer_; }
-
- private:
-  explicit Bench(std::uint32_t endpoints) : slots_(endpoints), affinity_({.capacity_v4 = 1}) {}
-
-  datapath::EndpointSlots slots_;
-  affinity::AffinityTable affinity_;  // empty: one connection is asked about, and it is the first
-  std::optional<service::Balancer> balancer_;
-};
-
 int answer(const Config& config, NewConnection connection, const ExplainOptions& options, std::ostream& out,
            std::ostream& err) {
   const auto node = lab::described_node(config.node, options.in_interface);
-  const auto bench = Bench::build(config);
-  if (!node || !bench) {
-    err << "limpet explain: " << (!node ? node.error() : bench.error()).message << '\n';
+  // One connection is asked about, and it is the first: room for one client.
+  const auto subject = lab::BalancerSubject::build(config, 1, {});
+  if (!node || !subject) {
+    err << "limpet explain: " << (!node ? node.error() : subject.error()).message << '\n';
     return node ? kExitConfiguration : kExitRuntime;
   }
-  service::Balancer& balancer = (*bench)->balancer();
-  if (balancer.snapshot().node().is_local(connection.tuple.source.address, node->view)) {
+  if ((*subject)->is_local(connection.tuple.source.address, node->view)) {
     connection.hook = Hook::output;
   } else if (!options.in_interface.empty()) {
     connection.in_interface = node->in_interface;
@@ -89,7 +65,8 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
     }
   }
   pick::Rng rng(options.seed);
-  const auto explanation = service::explain(balancer, connection, node->view, flow::Instant{}, rng, config.reject_with);
+  const auto decision = (*subject)->decider().decide(connection, node->view, flow::Instant{}, rng);
+  const auto explanation = (*subject)->describe(connection, node->view, decision);
   if (options.json) {
     out << to_json(explanation).dump() << '\n';
   } else {

@@ -13,6 +13,7 @@
 #include "lb/cli/doctor.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/explain.h"
+#include "lb/cli/replay.h"
 #include "lb/cli/run.h"
 #include "lb/cli/show.h"
 #include "lb/cli/trace.h"
@@ -38,6 +39,7 @@ int main(int argc, char** argv) {
   limpet::cli::add_run(app, exit_code);
   limpet::cli::add_check(app, exit_code);
   limpet::cli::add_explain(app, exit_code);
+  limpet::cli::add_replay(app, exit_code);
   limpet::cli::add_trace(app, exit_code);
   limpet::cli::add_show(app, exit_code);
   limpet::cli::add_affinity(app, exit_code);

@@ -132,12 +132,12 @@ void add_left_out(const Match& match, std::vector<std::string>& why) {
 
 }  // namespace
 
-Explanation explain(Balancer& balancer, const NewConnection& connection, const node::NodeView& node, flow::Instant now,
-                    pick::Rng& rng, RejectWith reject_with) {
-  const Match match = balancer.snapshot().match(connection, node);
+Explanation describe(const Snapshot& snapshot, const NewConnection& connection, const node::NodeView& node,
+                     const Decision& decision, RejectWith reject_with) {
+  const Match match = snapshot.match(connection, node);
   Explanation result;
-  result.decision = balancer.decide(connection, node, now, rng);
-  result.candidates = balancer.snapshot().candidates(match);
+  result.decision = decision;
+  result.candidates = snapshot.candidates(match);
   result.reason = reason(match, result.decision, result.candidates.size());
   if (match.port == nullptr) {
     result.why.push_back(connection.tuple.destination.to_string() + "/" + net::to_string(connection.tuple.protocol) +
@@ -158,6 +158,12 @@ Explanation explain(Balancer& balancer, const NewConnection& connection, const n
   result.why.push_back(result.decision.endpoint.to_string() + " is " + result.reason);
   result.why.push_back(masquerade(match.masquerade_to(result.decision.endpoint.address, source)));
   return result;
+}
+
+Explanation explain(Balancer& balancer, const NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                    pick::Rng& rng, RejectWith reject_with) {
+  const Decision decision = balancer.decide(connection, node, now, rng);
+  return describe(balancer.snapshot(), connection, node, decision, reject_with);
 }
 
 }  // namespace limpet::service
