@@ -161,6 +161,8 @@ std::string_view reason_words(datapath::Reason reason) {
       return "no endpoint";
     case datapath::Reason::no_local:
       return "no endpoint on this node";
+    case datapath::Reason::ruled:
+      return "a rule says so";
     case datapath::Reason::midstream:
       return "middle of an unknown connection";
     case datapath::Reason::not_a_service:

@@ -105,6 +105,7 @@ std::string reason(const Match& match, const Decision& decision, std::size_t can
              "TrafficPolicy is Local and this node has no usable endpoint";
     case Reason::midstream:
       return "the middle of a connection that is not known, from a client without affinity";
+    case Reason::ruled:  // by a program of rules, not by a service
     case Reason::not_a_service:
       break;
   }

@@ -1,0 +1,223 @@
+#include "lb/rules/program.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "lb/rules/jiffies.h"
+#include "lb/rules/nat_choice.h"
+#include "lb/rules/rule_options.h"
+#include "lb/rules/rule_text.h"
+#include "lb/rules/target_text.h"
+
+namespace limpet::rules {
+namespace {
+
+using datapath::Action;
+using datapath::AffinityOutcome;
+using datapath::Decision;
+using datapath::Hook;
+using datapath::Reason;
+
+std::uint64_t jiffies_at(flow::Instant now, std::uint32_t per_second) noexcept {
+  const auto since_boot = std::chrono::nanoseconds(now.time_since_epoch()).count();
+  return jiffies_after(static_cast<std::uint64_t>(since_boot), per_second);
+}
+
+/// Where REDIRECT sends a packet (nf_nat_redirect.c): to the node itself, by the interface that it came in by.
+net::Address own_address(const net::Address& destination, std::uint32_t in_interface, const node::NodeView& node) {
+  static const net::Address kLoopback4 = net::Address::from_v4(0x7f000001);
+  static const net::Address kLoopback6 = *net::Address::parse("::1");
+  if (in_interface == 0) return destination.is_v4() ? kLoopback4 : kLoopback6;
+  for (const node::InterfaceAddress& own : node.addresses()) {
+    const bool fits = own.interface == in_interface && own.address.family() == destination.family() && own.usable;
+    if (fits && !own.secondary && (own.address.is_v4() || own.global_scope)) return own.address;
+  }
+  return destination;
+}
+
+std::string name_of(const Target& target) {
+  if (const auto* const nat = std::get_if<Redirect>(&target)) {
+    return "this node" + (nat->ports ? ":" + to_string(*nat->ports, '-') : "");
+  }
+  constexpr std::string_view kBefore = "-j DNAT --to-destination ";
+  const auto* const dnat = std::get_if<Dnat>(&target);
+  return dnat == nullptr ? "" : print(Dnat{dnat->to}).substr(kBefore.size());
+}
+
+}  // namespace
+
+std::vector<ProgramEndpoint> endpoints_of(const Ruleset& rules) {
+  std::vector<ProgramEndpoint> endpoints;
+  const TableRules* const nat = rules.find(Table::nat);
+  if (nat == nullptr) return endpoints;
+  std::unordered_map<std::string, bool> seen;
+  for (const Chain& chain : nat->chains) {
+    for (const Rule& rule : chain.rules) {
+      std::string name = name_of(rule.target);
+      if (name.empty() || !seen.emplace(name, true).second) continue;
+      net::AddressPort first{rules.family == net::Family::v4 ? net::Address() : *net::Address::parse("::"), 0};
+      if (const auto* const dnat = std::get_if<Dnat>(&rule.target)) {
+        if (dnat->to.addresses) first.address = dnat->to.addresses->first;
+        if (dnat->to.ports) first.port = dnat->to.ports->first;
+      } else if (const auto& ports = std::get<Redirect>(rule.target).ports) {
+        first.port = ports->first;
+      }
+      endpoints.push_back({std::move(name), first});
+    }
+  }
+  return endpoints;
+}
+
+Program::Program(const datapath::EndpointSlots& slots, LinkedRuleset linked, RuleMemory& memory,
+                 const std::vector<datapath::EndpointId>& ids)
+    : Decider(slots), linked_(std::move(linked)), memory_(memory) {
+  const TableRules* const nat = linked_.rules->find(Table::nat);
+  if (nat == nullptr || ids.empty()) return;
+  std::unordered_map<std::string, datapath::EndpointId> by_name;
+  const std::vector<ProgramEndpoint> endpoints = endpoints_of(*linked_.rules);
+  for (std::size_t i = 0; i < std::min(endpoints.size(), ids.size()); ++i) by_name.emplace(endpoints[i].text, ids[i]);
+  for (const Chain& chain : nat->chains) {
+    for (const Rule& rule : chain.rules) {
+      const auto found = by_name.find(name_of(rule.target));
+      if (found != by_name.end()) ids_.emplace(&rule, found->second);
+    }
+  }
+}
+
+/// One connection's way through the tables.
+class Program::Traversal {
+ public:
+  Traversal(Program& program, const datapath::NewConnection& connection, const node::NodeView& node,
+            const Moment& moment, std::vector<Hit>* hits)
+      : program_(program), connection_(connection), node_(node), moment_(moment), hits_(hits) {
+    facts_.tuple = connection.tuple;
+    facts_.mark = connection.mark;
+    facts_.ttl = connection.ttl;
+    facts_.node = &node;
+  }
+
+  Decision run() {
+    const bool local = connection_.hook == Hook::output;
+    const std::string_view hook = local ? "OUTPUT" : "PREROUTING";
+    if (local) {
+      route();
+    } else {
+      facts_.in_interface = node_.interface_name(connection_.in_interface);
+    }
+    facts_.states = kInvalid;
+    const bool ended = pass(Table::raw, hook) || (facts_.states = kNew, pass(Table::mangle, hook)) || translate(hook) ||
+                       (local ? pass(Table::filter, hook) : deliver());
+    if (!ended && decision_.action == Action::dnat) leave();
+    return conclude();
+  }
+
+ private:
+  void route() {
+    const node::Route* const route = node_.route_to(facts_.tuple.destination.address);
+    const bool here = node_.is_local(facts_.tuple.destination.address);
+    facts_.out_interface = here ? "lo" : route != nullptr ? node_.interface_name(route->interface) : "";
+  }
+
+  std::optional<Walk> walk(Table table, std::string_view chain) {
+    const Chains* const chains = program_.linked_.find(table);
+    if (chains == nullptr) return std::nullopt;
+    const auto walk = chains->walk(chain, facts_, moment_, hits_);
+    if (walk) {
+      asked_ = asked_ || walk->asked;
+      expired_ = expired_ || walk->expired;
+    }
+    return walk;
+  }
+
+  /// Through a chain that may end it all. True: it did.
+  bool pass(Table table, std::string_view chain) {
+    const auto walk = this->walk(table, chain);
+    if (!walk || (walk->end != End::drop && walk->end != End::reject)) return false;
+    decision_ = {};
+    decision_.action = walk->end == End::drop ? Action::drop : Action::reject;
+    decision_.reason = Reason::ruled;
+    return true;
+  }
+
+  /// nat: false, for nothing ends here.
+  bool translate(std::string_view chain) {
+    const auto walk = this->walk(Table::nat, chain);
+    if (!walk || (walk->end != End::dnat && walk->end != End::redirect)) return false;
+    decision_.action = Action::dnat;
+    decision_.endpoint = destination(walk->by->target);
+    known_ = walk->known;
+    if (const auto found = program_.ids_.find(walk->by); found != program_.ids_.end()) {
+      decision_.endpoint_id = found->second;
+    }
+    facts_.tuple.destination = decision_.endpoint;
+    facts_.states = kNew | kDnat;
+    if (connection_.hook == Hook::output) route();
+    return false;
+  }
+  net::AddressPort destination(const Target& target) const {
+    if (const auto* const nat = std::get_if<Dnat>(&target)) return choose_destination(*nat, facts_.tuple, moment_.rng);
+    const auto& nat = std::get<Redirect>(target);
+    net::AddressPort to = facts_.tuple.destination;
+    to.address = own_address(to.address, connection_.in_interface, node_);
+    if (nat.ports) to.port = choose_port(*nat.ports, to.port, nat.random, moment_.rng);
+    return to;
+  }
+
+  /// After PREROUTING. True: it ended.
+  bool deliver() {
+    here_ = node_.is_local(facts_.tuple.destination.address);
+    if (!here_) route();
+    const std::string_view chain = here_ ? "INPUT" : "FORWARD";
+    return pass(Table::mangle, chain) || pass(Table::filter, chain);
+  }
+
+  /// POSTROUTING, which a packet to this node does not see.
+  void leave() {
+    if (here_) return;
+    facts_.in_interface = {};
+    if (pass(Table::mangle, "POSTROUTING")) return;
+    const auto walk = this->walk(Table::nat, "POSTROUTING");
+    decision_.masquerade = walk && (walk->end == End::masquerade || walk->end == End::snat);
+  }
+
+  Decision conclude() {
+    if (decision_.action != Action::dnat) return decision_;
+    decision_.affinity = !asked_    ? AffinityOutcome::none
+                         : known_   ? AffinityOutcome::hit
+                         : expired_ ? AffinityOutcome::expired
+                                    : AffinityOutcome::miss;
+    decision_.reason = known_ ? Reason::affinity : Reason::picked;
+    if (!connection_.known_clients_only || known_) return decision_;
+    Decision unknown;
+    unknown.action = Action::drop;
+    unknown.reason = Reason::midstream;
+    unknown.affinity = decision_.affinity;
+    return unknown;
+  }
+
+  Program& program_;
+  const datapath::NewConnection& connection_;
+  const node::NodeView& node_;
+  const Moment& moment_;
+  std::vector<Hit>* const hits_;
+  Facts facts_;
+  Decision decision_;
+  bool here_ = false;
+  bool asked_ = false, expired_ = false, known_ = false;
+};
+
+Decision Program::decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                         pick::Rng& rng, std::vector<Hit>* hits) {
+  if (connection.tuple.source.address.family() != linked_.rules->family) return {};
+  const Moment moment{jiffies_at(now, memory_.lists.options().per_second), rng, connection.known_clients_only};
+  return Traversal(*this, connection, node, moment, hits).run();
+}
+
+std::string to_string(const Hit& hit, net::Family family) {
+  const std::string words = print(*hit.rule, family);
+  return std::string(to_string(hit.table)) + " " + *hit.chain + ":" + std::to_string(hit.number) +
+         (words.empty() ? "" : " ") + words;
+}
+
+}  // namespace limpet::rules
