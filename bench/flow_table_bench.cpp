@@ -9,7 +9,7 @@
 // A packet of a known flow: find it, lock its record, move its deadline, unlock. By turns in bursts of 64, whose
 // memory is asked for before (`batch`: limpet only, the others have no such call), and one by one. The packets are drawn
 // before the timed loop: uniform, by Zipf's law (exponent 0.99), or all of one flow. `miss` beside it: one dependent load
-// from an array of the records' size, the least that a lookup without prefetching can cost.
+// from an array of the records' size, the least that a lookup without prefetching can cost. `two misses`: the same of `batch`.
 //
 //   build/release/bench/bench_flow_table --benchmark_filter=… [--benchmark_repetitions=5 --benchmark_report_aggregates_only=true]
 //
@@ -17,6 +17,7 @@
 // the clock's own 20 ns or so included; B/flow is what table and index take.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -46,7 +47,7 @@ std::shared_ptr<void>& kept_table() {
 enum Draw : std::int64_t { kUniform, kZipf, kOneKey };
 
 /// Numbers of flows below `flows`.
-std::vector<std::uint32_t> draw(Draw kind, std::size_t flows, std::uint64_t seed) {
+std::vector<std::uint32_t> draw_numbers(Draw kind, std::size_t flows, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<std::uint32_t> numbers(kPackets);
   if (kind == kOneKey) return numbers;
@@ -69,6 +70,14 @@ std::vector<std::uint32_t> draw(Draw kind, std::size_t flows, std::uint64_t seed
   return numbers;
 }
 
+/// Packets of them.
+std::vector<net::Tuple> draw(Draw kind, std::size_t flows, std::uint64_t seed) {
+  std::vector<net::Tuple> packets;
+  packets.reserve(kPackets);
+  for (const std::uint32_t n : draw_numbers(kind, flows, seed)) packets.push_back(outer_of(n));
+  return packets;
+}
+
 /// A table with this many flows, kept from one row to the next, as making ten million takes a while; one at a time.
 template <typename Table>
 Table& filled(std::uint32_t flows) {
@@ -87,11 +96,11 @@ Table& filled(std::uint32_t flows) {
 }
 
 template <typename Table>
-double p99(Table& table, const std::vector<std::uint32_t>& packets) {
+double p99(Table& table, const std::vector<net::Tuple>& packets) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> ns;
   for (std::size_t i = 0; i < 100'000; ++i) {
-    const net::Tuple tuple = outer_of(packets[i]);
+    const net::Tuple& tuple = packets[i];
     const auto before = Clock::now();
     table.touch(tuple, kNow);
     ns.push_back(std::chrono::duration<double, std::nano>(Clock::now() - before).count());
@@ -116,7 +125,7 @@ void OneByOne(benchmark::State& state) {
       draw(static_cast<Draw>(state.range(1)), flows, 1 + static_cast<std::uint64_t>(state.thread_index()));
   std::size_t at = 0;
   for (auto _ : state) {
-    if (!table->touch(outer_of(packets[at]), kNow)) state.SkipWithError("a known flow was not found");
+    if (!table->touch(packets[at], kNow)) state.SkipWithError("a known flow was not found");
     at = (at + 1) % kPackets;
   }
   report(state, *table, flows);
@@ -130,11 +139,10 @@ void Batch(benchmark::State& state) {
   if (state.thread_index() == 0) table = &filled<LimpetFlows>(flows);
   const auto packets =
       draw(static_cast<Draw>(state.range(1)), flows, 1 + static_cast<std::uint64_t>(state.thread_index()));
-  std::array<net::Tuple, kBurst> burst;
   std::array<std::uint64_t, kBurst> asked;
   std::size_t at = 0;
   while (state.KeepRunningBatch(kBurst)) {
-    for (std::size_t i = 0; i < kBurst; ++i) burst[i] = outer_of(packets[at + i]);
+    const net::Tuple* const burst = &packets[at];
     for (std::size_t i = 0; i < kBurst; ++i) asked[i] = table->prefetch(burst[i]);
     for (std::size_t i = 0; i < kBurst; ++i) table->prefetch_links(asked[i]);
     for (std::size_t i = 0; i < kBurst; ++i) table->prefetch_flow(asked[i]);
@@ -179,6 +187,34 @@ void Miss(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(at = line[at].next);
 }
 
+/// What a burst of packets costs if it does nothing but miss twice each, as in `batch`: a line of an array as large as the
+/// index names a line of one as large as the records. Both are asked for before, in rounds of 64.
+void TwoMisses(benchmark::State& state) {
+  struct alignas(alignof(flow::Flow)) Record {
+    std::uint32_t value;
+    std::byte rest[sizeof(flow::Flow) - sizeof(std::uint32_t)];
+  };
+  const auto flows = static_cast<std::uint32_t>(state.range(0));
+  const std::uint32_t buckets = std::bit_ceil(flows * static_cast<std::uint32_t>(flow::kKeyRoles));
+  store::ZeroedMemory index_memory(sizeof(std::uint32_t) * buckets), record_memory(sizeof(Record) * flows);
+  auto* const index = reinterpret_cast<std::uint32_t*>(index_memory.data());
+  const auto* const records = reinterpret_cast<const Record*>(record_memory.data());
+  std::mt19937_64 random(1);
+  for (std::uint32_t i = 0; i < buckets; ++i) index[i] = static_cast<std::uint32_t>(random() % flows);
+  std::vector<std::uint32_t> packets(kPackets);
+  for (auto& packet : packets) packet = static_cast<std::uint32_t>(random() % buckets);
+  std::size_t at = 0;
+  while (state.KeepRunningBatch(kBurst)) {
+    const std::uint32_t* const burst = &packets[at];
+    std::uint32_t sum = 0;
+    for (std::size_t i = 0; i < kBurst; ++i) __builtin_prefetch(&index[burst[i]]);
+    for (std::size_t i = 0; i < kBurst; ++i) __builtin_prefetch(&records[index[burst[i]]], 1);
+    for (std::size_t i = 0; i < kBurst; ++i) sum += records[index[burst[i]]].value;
+    benchmark::DoNotOptimize(sum);
+    at = (at + kBurst) % kPackets;
+  }
+}
+
 const std::vector<std::int64_t> kFlows{100'000, 1'000'000, 10'000'000};
 
 void sizes(benchmark::internal::Benchmark* bench) {
@@ -193,6 +229,7 @@ void churn_sizes(benchmark::internal::Benchmark* bench) {
 }
 
 BENCHMARK(Miss)->ArgName("flows")->Arg(100'000)->Arg(1'000'000)->Arg(10'000'000);
+BENCHMARK(TwoMisses)->ArgName("flows")->Arg(100'000)->Arg(1'000'000)->Arg(10'000'000);
 BENCHMARK(Batch)->Apply(sizes);
 BENCHMARK(OneByOne<LimpetFlows>)->Apply(sizes);
 BENCHMARK(OneByOne<TbbFlows>)->Apply(sizes);
