@@ -31,10 +31,9 @@ void rows(std::ostream& out, std::string_view name, const std::vector<std::strin
 
 }  // namespace
 
-ordered_json to_json(const Explanation& explanation) {
+ordered_json to_json(const Explanation& explanation, ordered_json json) {
   const datapath::Decision& decision = explanation.decision;
   const bool dnat = decision.action == Action::dnat;
-  ordered_json json;
   json["action"] = datapath::to_string(decision.action);
   json["endpoints"] = explanation.candidates;
   json["endpoint"] = text_or_null(dnat, decision.endpoint.to_string());

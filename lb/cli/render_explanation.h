@@ -14,7 +14,9 @@
 
 namespace limpet::cli {
 
-nlohmann::ordered_json to_json(const service::Explanation& explanation);
+/// `before`: an object of keys that stand before these.
+nlohmann::ordered_json to_json(const service::Explanation& explanation,
+                               nlohmann::ordered_json before = nlohmann::ordered_json::object());
 void print_table(const service::Explanation& explanation, std::ostream& out);
 
 }  // namespace limpet::cli

@@ -33,10 +33,8 @@ nlohmann::ordered_json seconds(Microseconds time) {
 }
 
 void print_object(const lab::Event& event, const service::Explanation& explanation, std::ostream& out) {
-  nlohmann::ordered_json object;
-  object["t"] = seconds(event.time);
-  object.update(to_json(explanation));
-  out << object.dump() << '\n';
+  nlohmann::ordered_json time = {{"t", seconds(event.time)}};
+  out << to_json(explanation, std::move(time)).dump() << '\n';
 }
 
 /// Lines for people, and what they add up to.
