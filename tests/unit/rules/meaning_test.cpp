@@ -321,7 +321,8 @@ std::string generated(int services, int n, int digits) {
     for (int i = 0; i < n; ++i) {
       const std::string chain = "KUBE-SEP-" + id + "-" + std::to_string(i);
       chains += sep(chain, "10.28." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1), true);
-      asks += "-A " + svc + " -m recent --rcheck --seconds 10800 --reap --name " + chain + " -j " + chain + "\n";
+      asks += "-A " + svc + " -m recent --rcheck --seconds 10800 --reap --name " + chain +
+              " --mask 255.255.255.255 --rsource -j " + chain + "\n";
       std::string probability(32, '\0');
       probability.resize(static_cast<std::size_t>(
           std::snprintf(probability.data(), probability.size(), "%.*f", digits, 1.0 / (n - i))));
