@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cctype>
 #include <cstddef>
 #include <utility>
 
@@ -35,7 +34,7 @@ bool is_table(std::string_view line) {
 }
 /// ":NAME …"
 bool is_chain(std::string_view line) {
-  return line.size() > 1 && line[0] == ':' && std::isgraph(static_cast<unsigned char>(line[1])) != 0;
+  return line.size() > 1 && line[0] == ':' && static_cast<unsigned char>(line[1]) > ' ';
 }
 
 /// "[5:300]"
