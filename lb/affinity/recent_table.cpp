@@ -6,6 +6,8 @@
 #include <mutex>
 #include <new>
 
+#include "lb/affinity/recent_index.h"
+
 namespace limpet::affinity {
 namespace {
 
@@ -190,6 +192,7 @@ void RecentTable::create(const net::Address& address, std::uint32_t hashed, std:
   bucket = index;
   link_newest(index);
   ++counts_.entries;
+  tell(address, true);
 }
 
 void RecentTable::stamp(Index index, std::uint64_t now) noexcept {
@@ -206,18 +209,37 @@ void RecentTable::remove(Index index) noexcept {
   while (*link != index) link = &entry(*link).next_in_bucket;
   *link = entry(index).next_in_bucket;
   unlink(index);
+  tell(entry(index).address, false);
   entry(index).next_in_bucket = free_;
   free_ = index;
   --counts_.entries;
 }
 
 void RecentTable::forget_all() noexcept {
+  for (Index i = oldest_; i != kNone && !watchers_.empty(); i = entry(i).newer) tell(entry(i).address, false);
   counts_.flushed += counts_.entries;
   counts_.entries = 0;
   pieces_.clear();
   std::fill(buckets_.begin(), buckets_.end(), kNone);
   used_ = 0;
   free_ = oldest_ = newest_ = kNone;
+}
+
+void RecentTable::watch(RecentIndex& index, std::uint32_t number) {
+  const std::lock_guard guard(lock_);
+  watchers_.emplace_back(&index, number);
+  for (Index i = oldest_; i != kNone; i = entry(i).newer) index.add(entry(i).address, number);
+}
+
+void RecentTable::unwatch(const RecentIndex& index) {
+  const std::lock_guard guard(lock_);
+  std::erase_if(watchers_, [&](const auto& watcher) { return watcher.first == &index; });
+}
+
+void RecentTable::tell(const net::Address& address, bool there) const {
+  for (const auto& [index, number] : watchers_) {
+    there ? index->add(address, number) : index->remove(address, number);
+  }
 }
 
 /// An entry for somebody new; at capacity, or where memory ends, that of the LRU head.

@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "conntrack/net/address.h"
@@ -36,6 +37,8 @@
 #include "lb/affinity/recent_match.h"
 
 namespace limpet::affinity {
+
+class RecentIndex;
 
 /// What a packet shows to `-m recent`. TTL: the header's; one more (modulo 256) where it has an out-interface and no
 /// local socket, as in FORWARD and POSTROUTING: there the kernel has decremented it already.
@@ -105,6 +108,9 @@ class RecentTable {
   RecentCounts counts() const;
   const std::string& name() const noexcept { return name_; }
   const RecentMask& mask() const noexcept { return mask_; }
+  /// From now on `index` is told of every entry, the present ones first, as of list `number` (recent_index.h).
+  void watch(RecentIndex& index, std::uint32_t number);
+  void unwatch(const RecentIndex& index);
   std::uint32_t ring() const;
 
  private:
@@ -148,6 +154,7 @@ class RecentTable {
   Index take_free();
   bool make_room() noexcept;
   void spread(std::size_t buckets);
+  void tell(const net::Address& address, bool there) const;
   void link_newest(Index index) noexcept;
   void unlink(Index index) noexcept;
 
@@ -164,6 +171,7 @@ class RecentTable {
   Index free_ = kNone;          // those that are no longer, by next_in_bucket
   Index oldest_ = kNone, newest_ = kNone;
   RecentCounts counts_;
+  std::vector<std::pair<RecentIndex*, std::uint32_t>> watchers_;
 };
 
 }  // namespace limpet::affinity
