@@ -22,9 +22,11 @@ class Chains::Walker {
         leave();
         continue;
       }
+      bool settled = false;  // the plan knows that it matches
+      if (path.plan && !follow(path, settled)) continue;
       const Step& step = path.steps[at_.step++];
       known_here_ = false;
-      if (!header_matches(*step.rule, facts_) || !hold(step)) continue;
+      if (!settled && !(header_matches(*step.rule, facts_) && hold(step))) continue;
       if (hits_ != nullptr) hits_->push_back({table_, path.name, step.number, step.rule});
       std::visit([&](const auto& target) { obey(target, step); }, step.rule->target);
     }
@@ -37,6 +39,50 @@ class Chains::Walker {
       return std::visit([this](const auto& m) { return holds(m); }, match);
     });
   }
+  /// To the next step that may match. False: to one behind, or to the end; look again.
+  bool follow(const Path& path, bool& settled) {
+    const Plan& plan = *path.plan;
+    std::uint32_t at = plan.unit_of[at_.step];
+    const bool begins = at_.step == plan.units[at].first;
+    if (begins) {
+      at = plan.dispatch.next(at, facts_.tuple);
+      if (at == UnitIndex::kNone) return at_.step = static_cast<std::uint32_t>(path.steps.size()), false;
+      at_.step = plan.units[at].first;
+    }
+    const Unit& unit = plan.units[at];
+    if (unit.kind == Unit::Kind::rule) return true;
+    if (begins && !conditions_hold(path.steps[unit.first])) return at_.step = unit.last, false;
+    if (unit.kind == Unit::Kind::recent) return ask_index(unit);
+    if (!begins) return true;  // a jump has returned: rule by rule
+    at_.step = unit.first + (unit.kind == Unit::Kind::random ? unit.choice.pick(moment_.rng) : take_turn(*unit.period));
+    settled = true;
+    return at_.step != unit.last;
+  }
+  /// What the rules of a run have in common: all but what remembers, counts or draws, and what follows a list.
+  bool conditions_hold(const Step& step) {
+    if (!header_matches(*step.rule, facts_)) return false;
+    for (const Linked& match : step.matches) {
+      if (std::holds_alternative<Recent>(match)) return true;
+      const bool special =
+          std::holds_alternative<RandomMatch>(match) || std::holds_alternative<std::shared_ptr<NthMatch>>(match);
+      if (!special && !std::visit([this](const auto& m) { return holds(m); }, match)) return false;
+    }
+    return true;
+  }
+  bool ask_index(const Unit& unit) {
+    walk_.asked = true;
+    const net::Tuple& tuple = facts_.tuple;
+    const net::Address& address = unit.by_destination ? tuple.destination.address : tuple.source.address;
+    const std::uint32_t list = unit.index->first(unit.mask.apply(address), at_.step - unit.first);
+    at_.step = list == affinity::RecentIndex::kNone ? unit.last : unit.first + list;
+    return at_.step != unit.last;
+  }
+  std::uint32_t take_turn(Unit::Period& period) {
+    const std::uint64_t packet = moment_.without_consequences ? period.packets.load(std::memory_order_relaxed)
+                                                              : period.packets.fetch_add(1, std::memory_order_relaxed);
+    return period.takers[packet % period.takers.size()];
+  }
+
   bool holds(const auto& match) { return matches(match, facts_); }
   bool holds(const Set& match) { return match.set->contains(facts_.tuple, match.match.sides) != match.match.inverted; }
   bool holds(const RandomMatch& match) { return match.match(moment_.rng); }
@@ -108,9 +154,9 @@ class Chains::Walker {
 
 std::optional<Walk> Chains::walk(std::string_view chain, Facts& facts, const Moment& moment,
                                  std::vector<Hit>* hits) const {
-  const auto found = std::find_if(paths_.begin(), paths_.end(), [&](const Path& path) { return *path.name == chain; });
-  if (found == paths_.end()) return std::nullopt;
-  return Walker(paths_, table_, facts, moment, hits).walk(static_cast<std::uint32_t>(found - paths_.begin()));
+  const auto found = names_.find(chain);
+  if (found == names_.end()) return std::nullopt;
+  return Walker(paths_, table_, facts, moment, hits).walk(found->second);
 }
 
 }  // namespace limpet::rules

@@ -16,6 +16,9 @@
 // rules disagree about is the kernel's. What rules remember lives in RuleMemory, which outlives programs: a reload
 // links the new one before it drops the old.
 //
+// compiled: chains have plans (plan.h), by which a walk passes over rules that cannot match. Outcome, hits and what is
+// remembered are the same, but for which random numbers are drawn.
+//
 // Threads: any may walk at once; `recent` and nth are as atomic as the kernel's, one match at a time.
 #pragma once
 
@@ -24,6 +27,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -32,6 +37,7 @@
 #include "lb/pick/rng.h"
 #include "lb/rules/facts.h"
 #include "lb/rules/ip_sets.h"
+#include "lb/rules/plan.h"
 #include "lb/rules/ruleset.h"
 #include "lb/rules/statistic.h"
 
@@ -84,6 +90,7 @@ class Chains {
 
  private:
   friend class Linker;
+  friend class Planner;
 
   struct Recent {
     affinity::RecentMatch rule;
@@ -105,6 +112,7 @@ class Chains {
     const std::string* name;
     std::optional<Policy> policy;
     std::vector<Step> steps;
+    std::unique_ptr<const Plan> plan;  // nullptr: rule by rule
   };
   struct Place {
     std::uint32_t chain;
@@ -115,12 +123,14 @@ class Chains {
 
   Table table_ = Table::nat;
   std::vector<Path> paths_;
+  std::unordered_map<std::string_view, std::uint32_t> names_;
 };
 
 struct LinkOptions {
   std::string file = "rules";    // what errors call it
   const IpSets* sets = nullptr;  // outlive what is linked
   bool lenient = false;
+  bool compiled = false;
 };
 
 struct LinkedRuleset {

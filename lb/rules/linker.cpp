@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <unordered_map>
 #include <utility>
 
 #include "lb/rules/chains.h"
+#include "lb/rules/planner.h"
 #include "lb/rules/rule_text.h"
 
 namespace limpet::rules {
@@ -16,8 +16,8 @@ class Linker {
          LinkedRuleset& result)
       : table_(table), family_(family), memory_(memory), options_(options), result_(result) {
     for (const Chain& chain : table.chains) {
-      names_.emplace(chain.name, static_cast<std::uint32_t>(chains_.paths_.size()));
-      chains_.paths_.push_back({&chain.name, chain.policy, {}});
+      chains_.names_.emplace(chain.name, static_cast<std::uint32_t>(chains_.paths_.size()));
+      chains_.paths_.push_back({&chain.name, chain.policy, {}, nullptr});
     }
     chains_.table_ = table.table;
   }
@@ -26,6 +26,7 @@ class Linker {
     for (const Chain* const chain : in_kernel_order()) link(*chain);
     std::vector<State> states(chains_.paths_.size());
     for (std::uint32_t i = 0; i < chains_.paths_.size(); ++i) measure(i, states);
+    if (options_.compiled) Planner(chains_, memory_).plan();
     return std::move(chains_);
   }
 
@@ -55,7 +56,7 @@ class Linker {
   }
 
   void link(const Chain& chain) {
-    Chains::Path& path = chains_.paths_[names_.at(chain.name)];
+    Chains::Path& path = chains_.paths_[chains_.names_.at(chain.name)];
     std::map<std::string, unsigned> texts;  // how many rules of this text came before
     std::uint32_t number = 0;
     for (const Rule& rule : chain.rules) {
@@ -73,8 +74,8 @@ class Linker {
     if (jump == nullptr && go == nullptr) return true;
     const std::string& name = jump != nullptr ? jump->chain : go->chain;
     const std::string option = (jump != nullptr ? "-j " : "-g ") + name;
-    const auto found = names_.find(name);
-    if (found == names_.end()) {
+    const auto found = chains_.names_.find(name);
+    if (found == chains_.names_.end()) {
       return fault(rule, option + ": there is no such chain, and no target of this name that limpet can honour"), false;
     }
     if (is_built_in(table_.table, name)) return fault(rule, option + ": nothing may jump to a built-in chain"), false;
@@ -140,7 +141,6 @@ class Linker {
   RuleMemory& memory_;
   const LinkOptions& options_;
   LinkedRuleset& result_;
-  std::unordered_map<std::string_view, std::uint32_t> names_;
   Chains chains_;
 };
 

@@ -85,6 +85,7 @@ enum class NthOnReload : std::uint8_t { reset, persist };
 class NthCounters {
  public:
   explicit NthCounters(NthOnReload on_reload) noexcept : on_reload_(on_reload) {}
+  NthOnReload on_reload() const noexcept { return on_reload_; }
 
   /// persist: goes on where a match of the same key and rule counts that is still held; else begins anew.
   NthMatch open(const std::string& key, const NthRule& rule);

@@ -1,7 +1,8 @@
 // rule_events.h: what happens to a program, and what limpet says would come of it.
 //
-// A Model is limpet's side: the same texts through the real parser and the real walk. It can be had again as it was
-// after any event: from the events so far, each with the tick that explained it.
+// A Model is limpet's side: the same texts through the real parser and the real walk, rule by rule and compiled; the two
+// must agree. It can be had again as it was after any event: from the events so far, each with the tick that explained
+// it.
 #pragma once
 
 #include <algorithm>
@@ -67,42 +68,64 @@ inline const std::vector<std::string> kLists{"L0", "L1", "L2"};
 class Model {
  public:
   Model(const Programs& programs, const node::NodeView& node, std::uint32_t per_second)
-      : node_(node), memory_({.per_second = per_second}, NthOnReload::reset) {
+      : node_(node), literal_(per_second, false), compiled_(per_second, true) {
     load(programs);
   }
 
   /// The rules that matched.
   Counts apply(const Event& event, std::uint64_t jiffies) {
     if (event.kind == Event::Kind::reload) return load(event.programs), Counts{};
-    if (event.kind == Event::Kind::packet) return walk(event, jiffies);
-    const auto list = memory_.lists.find(event.list);
-    EXPECT_TRUE(!list || affinity::write(*list, event.text, jiffies));
+    if (event.kind == Event::Kind::packet) {
+      Counts counts = walk(literal_, event, jiffies);
+      EXPECT_EQ(walk(compiled_, event, jiffies), counts) << "compiled: " << event.words();
+      return counts;
+    }
+    for (Side* const side : {&literal_, &compiled_}) {
+      const auto list = side->memory.lists.find(event.list);
+      EXPECT_TRUE(!list || affinity::write(*list, event.text, jiffies));
+    }
     return {};
   }
   Dumps dumps() const {
+    Dumps all = dumps(literal_);
+    EXPECT_EQ(dumps(compiled_), all) << "compiled";
+    return all;
+  }
+
+ private:
+  struct Side {
+    Side(std::uint32_t per_second, bool is_compiled)
+        : compiled(is_compiled), memory({.per_second = per_second}, NthOnReload::reset) {}
+    bool compiled;
+    RuleMemory memory;
+    LinkedRuleset v4, v6;
+    pick::Rng rng{1};
+  };
+
+  static Dumps dumps(const Side& side) {
     Dumps all;
     for (const std::string& name : kLists) {
       std::vector<std::string>& lines = all[name];
-      const auto list = memory_.lists.find(name);
+      const auto list = side.memory.lists.find(name);
       if (!list) continue;
       for (const auto& record : list->records()) lines.push_back(affinity::to_line(record));
       std::sort(lines.begin(), lines.end());
     }
     return all;
   }
-
- private:
   /// One family after the other, as the test loads them.
   void load(const Programs& programs) {
     for (const net::Family family : {net::Family::v4, net::Family::v6}) {
-      ReadRuleset read = parse_ruleset(programs.of(family), {.family = family});
+      const ReadRuleset read = parse_ruleset(programs.of(family), {.family = family});
       for (const auto& error : read.errors) ADD_FAILURE() << store::to_string(error);
-      LinkedRuleset linked = link(std::move(read.rules), memory_);
-      for (const auto& error : linked.errors) ADD_FAILURE() << store::to_string(error);
-      (family == net::Family::v4 ? v4_ : v6_) = std::move(linked);
+      for (Side* const side : {&literal_, &compiled_}) {
+        LinkedRuleset linked = link(read.rules, side->memory, {.compiled = side->compiled});
+        for (const auto& error : linked.errors) ADD_FAILURE() << store::to_string(error);
+        (family == net::Family::v4 ? side->v4 : side->v6) = std::move(linked);
+      }
     }
   }
-  Counts walk(const Event& event, std::uint64_t jiffies) {
+  Counts walk(Side& side, const Event& event, std::uint64_t jiffies) {
     const net::Family family = event.packet.source.address.family();
     Facts facts{.tuple = event.packet,
                 .out_interface = "lo",
@@ -111,17 +134,15 @@ class Model {
                 .states = kInvalid,  // raw comes before connection tracking
                 .node = &node_};
     std::vector<Hit> hits;
-    LinkedRuleset& program = family == net::Family::v4 ? v4_ : v6_;
-    program.find(Table::raw)->walk("OUTPUT", facts, {jiffies, rng_}, &hits);
+    LinkedRuleset& program = family == net::Family::v4 ? side.v4 : side.v6;
+    program.find(Table::raw)->walk("OUTPUT", facts, {jiffies, side.rng}, &hits);
     Counts counts;
     for (const Hit& hit : hits) ++counts[key_of(family, *hit.chain, hit.number)];
     return counts;
   }
 
   const node::NodeView& node_;
-  RuleMemory memory_;
-  LinkedRuleset v4_, v6_;
-  pick::Rng rng_{1};
+  Side literal_, compiled_;
 };
 
 }  // namespace limpet::rules::differential

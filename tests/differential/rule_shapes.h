@@ -19,6 +19,7 @@ inline constexpr int kChains = 6;
 inline constexpr int kFirstPort = 7000;
 inline constexpr int kClients = 12;
 inline constexpr int kServers = 4;
+inline constexpr std::uint64_t kListsOfCascade = 3;
 
 /// Addresses of the test's network.
 inline std::string client(net::Family family, std::uint64_t i) {
@@ -41,7 +42,10 @@ class Shapes {
       text += "-A OUTPUT -p udp -m udp --dport " + std::to_string(kFirstPort + i) + " -j c" + std::to_string(i) + "\n";
     }
     text += "-A P -m recent --rcheck --name P\n";
-    for (int i = 0; i < kChains; ++i) text += chain("c" + std::to_string(i), 1 + draw(4), true);
+    for (int i = 0; i < kChains; ++i) {
+      const std::string name = "c" + std::to_string(i);
+      text += draw(3) == 0 ? cascades(name) : chain(name, 1 + draw(4), true);
+    }
     for (const char* const helper : {"h0", "h1"}) text += chain(helper, draw(3), false);
     return text + "COMMIT\n";
   }
@@ -62,6 +66,25 @@ class Shapes {
       text += target(may_jump) + "\n";
     }
     return text;
+  }
+
+  /// As kube-proxy writes them: who is known goes to the list's chain, others take turns.
+  std::string cascades(const std::string& name) {
+    const std::string conditions = draw(2) == 0 ? " -p udp" + header() : "";
+    const std::string side = draw(4) == 0 ? " --rdest" : " --rsource";
+    const std::string asked = draw(2) == 0 ? " --rcheck" : " --update";
+    const std::string same = mask(0);
+    std::string text;
+    for (std::uint64_t list = 0; list < kListsOfCascade; ++list) {
+      text += "-A " + name + conditions + " -m recent" + asked + " --seconds 1" + (draw(2) == 0 ? " --reap" : "") +
+              " --name L" + std::to_string(list) + (one_mask_a_list_ ? mask(list) : same) + side + target(true) + "\n";
+    }
+    const std::uint64_t rules = 2 + draw(3);
+    for (std::uint64_t left = rules; left > 0; --left) {
+      text += "-A " + name + conditions + " -m statistic --mode nth --every " + std::to_string(left) + " --packet " +
+              number(0, left - 1) + (draw(4) == 0 ? target(true) : " -j ACCEPT") + "\n";
+    }
+    return shape("cascade of lists", shape("cascade of nth", text));
   }
 
   std::string header() {
