@@ -97,26 +97,26 @@ Status MappedRegion::start_over(std::string_view why) {
 }
 
 Status MappedRegion::replace(std::string_view why) {
-  if (Status aside = file_.set_aside(); !aside) return aside;
-  warnings_.push_back(path() + " cannot be used: " + std::string(why) + ". It was set aside as " + path() +
-                      ".set-aside; the tables start empty");
-  // The old file stays locked meanwhile, under its other name.
-  Result<StateFile> next = StateFile::acquire(path(), options_.patience);
-  if (!next) return next.error();
-  file_ = std::move(*next);
-  const Result<std::size_t> size = file_.size();
-  if (!size) return size.error();
-  if (*size == 0) return make();
-  return Error{ErrorKind::unavailable, path() + " was made by another process at this moment: try again"};
+  const std::string unusable = path() + " cannot be used: " + std::string(why) + ". ";
+  const Status replaced = file_.replace(offsets_.back());
+  if (!replaced && replaced.error().kind == ErrorKind::unavailable) {
+    return Error{
+        ErrorKind::unavailable,
+        unusable + "It is left as it is, for there is no room for another of " + std::to_string(offsets_.back() >> 20) +
+            " MiB beside it: remove it if nobody needs it any more, move it elsewhere, or enlarge its file system "
+            "(mount -o remount,size=…)"};
+  }
+  if (!replaced) return replaced;
+  warnings_.push_back(unusable + "It was set aside as " + path() + ".set-aside; the tables start empty");
+  return begin();
 }
 
 Status MappedRegion::make() {
-  Status made = file_.make(offsets_.back());
-  if (!made && made.error().kind == ErrorKind::unavailable && file_.remove_set_aside()) {
-    warnings_.push_back(path() + ".set-aside was removed: its place was needed for the new tables");
-    made = file_.make(offsets_.back());
-  }
-  if (!made) return made;
+  if (Status made = file_.make(offsets_.back()); !made) return made;
+  return begin();
+}
+
+Status MappedRegion::begin() {
   fresh_ = true;
   was_clean_ = false;
   if (Status mapped = map(); !mapped) return mapped;

@@ -9,7 +9,8 @@
 // is the tables' own business: each must find its way from whatever a kill has left (flow_table.h).
 //
 // A file of another version, layout, boot or instance, cut short or damaged, is never read: it is renamed to
-// PATH.set-aside (an older one goes), warnings() says why, and a fresh one takes its place. One that was never finished,
+// PATH.set-aside (an older one goes), warnings() says why, and a fresh one takes its place. Where there is no room for both,
+// open() refuses and the file stays where it is: whether it may go is the operator's to say. One that was never finished,
 // because its maker was killed first, holds nothing and is simply made again. A table that finds its section unusable can
 // have the same done with start_over().
 //
@@ -104,6 +105,8 @@ class MappedRegion {
   Status adopt();
   Status replace(std::string_view why);
   Status make();
+  /// Of a file that is all there, and zero.
+  Status begin();
   Status map();
 
   RegionOptions options_;

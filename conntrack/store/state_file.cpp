@@ -1,6 +1,7 @@
 #include "conntrack/store/state_file.h"
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -91,8 +92,7 @@ Result<StateFile> StateFile::acquire(const std::string& path, std::chrono::milli
   Result<FileDescriptor> directory = open_directory(parent);
   if (!directory) return directory.error();
 
-  StateFile file(path, std::move(*directory));
-  file.name_ = parts.filename().string();
+  StateFile file(path, parts.filename().string(), std::move(*directory));
   const auto give_up = std::chrono::steady_clock::now() + patience;
   for (;;) {
     if (const Status opened = file.open(); !opened) return opened.error();
@@ -154,14 +154,52 @@ Status StateFile::make(std::size_t bytes) {
   return ok();
 }
 
-Status StateFile::set_aside() {
-  const std::string aside = set_aside_name();
-  if (::renameat(directory_.get(), name_.c_str(), directory_.get(), aside.c_str()) == 0) return ok();
-  return failed("cannot rename " + path_ + " to " + aside, errno);
+Result<StateFile> StateFile::make_beside(std::size_t bytes) const {
+  FileDescriptor directory(::fcntl(directory_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!directory) return failed("cannot keep the directory of " + path_ + " open", errno);
+  StateFile next(path_ + ".new", name_ + ".new", std::move(directory));
+  if (const Status opened = next.open(); !opened) return opened.error();
+  if (const int error = next.lock()) return failed("cannot lock " + next.path_, error);
+  if (const Status made = next.make(bytes); !made) {
+    next.remove();
+    return made.error();
+  }
+  return next;
 }
 
-bool StateFile::remove_set_aside() noexcept {
+bool StateFile::make_room(std::size_t bytes) noexcept {
+  struct stat older {};
+  struct statfs system {};
+  if (::fstatat(directory_.get(), set_aside_name().c_str(), &older, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  if (::fstatfs(directory_.get(), &system) != 0 || older.st_nlink > 1) return false;
+  const auto free = static_cast<std::uint64_t>(system.f_bavail) * static_cast<std::uint64_t>(system.f_bsize);
+  if (free + static_cast<std::uint64_t>(older.st_blocks) * 512 < bytes) return false;
   return ::unlinkat(directory_.get(), set_aside_name().c_str(), 0) == 0;
+}
+
+Status StateFile::replace(std::size_t bytes) {
+  Result<StateFile> next = make_beside(bytes);
+  if (!next && next.error().kind == ErrorKind::unavailable && make_room(bytes)) next = make_beside(bytes);
+  if (!next) return next.error();
+  const int directory = directory_.get();
+  const std::string aside = set_aside_name();
+  remove_set_aside();
+  if (::linkat(directory, name_.c_str(), directory, aside.c_str(), 0) != 0) {
+    const Error error = failed("cannot keep " + path_ + " as " + aside, errno);
+    next->remove();
+    return error;
+  }
+  if (::renameat(directory, next->name_.c_str(), directory, name_.c_str()) != 0) {
+    const Error error = failed("cannot rename " + next->path_ + " to " + path_, errno);
+    next->remove();
+    return error;
+  }
+  file_ = std::move(next->file_);
+  return ok();
+}
+
+void StateFile::remove_set_aside() noexcept {
+  ::unlinkat(directory_.get(), set_aside_name().c_str(), 0);
 }
 
 void StateFile::remove() noexcept {

@@ -4,6 +4,8 @@
 //   lock      flock(2): goes with the process, whatever ends it. Held by another: tried again until `patience` is over, for a
 //             process that was killed lets go a little later
 //   names     are looked up in the directory's descriptor, never by a path that somebody may change meanwhile; no links
+//   replace   PATH.new, made whole and locked → PATH also named PATH.set-aside → PATH.new renamed to PATH. Whatever
+//             ends this process meanwhile, or fails for want of room, the old file is there under a name that says so
 //
 // tmpfs, because the pages that a killed process has written to are the file: nothing is ever written back, nothing waits
 // for a disk, and a reboot, after which no flow is left, empties it.
@@ -48,16 +50,22 @@ class StateFile {
   bool is_replaced() const noexcept;
   /// Exactly this long, every page there, all zero. Error: unavailable, if tmpfs is full.
   Status make(std::size_t bytes);
-  /// Rename it to PATH.set-aside, in place of an older one. It stays locked.
-  Status set_aside();
-  /// Remove what set_aside() has left. Was there any?
-  bool remove_set_aside() noexcept;
+  /// Put a new one in its place, as make() does it, and keep what there was as PATH.set-aside, where an older one goes.
+  /// On any error, and it is unavailable if tmpfs is full, this file is what it was and where it was.
+  Status replace(std::size_t bytes);
+  /// Remove what replace() has left.
+  void remove_set_aside() noexcept;
   /// Remove it, while it is locked.
   void remove() noexcept;
 
  private:
-  StateFile(std::string path, FileDescriptor directory) : path_(std::move(path)), directory_(std::move(directory)) {}
+  StateFile(std::string path, std::string name, FileDescriptor directory)
+      : path_(std::move(path)), name_(std::move(name)), directory_(std::move(directory)) {}
   std::string set_aside_name() const { return name_ + ".set-aside"; }
+  /// PATH.new, locked: only who has locked PATH makes one.
+  Result<StateFile> make_beside(std::size_t bytes) const;
+  /// If an older PATH.set-aside, which goes anyway, takes the room that another file of so many bytes needs: remove it.
+  bool make_room(std::size_t bytes) noexcept;
   Status open();
   /// 0, or the errno of flock.
   int lock() noexcept;

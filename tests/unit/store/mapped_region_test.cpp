@@ -356,18 +356,70 @@ TEST_F(Region, AFullTmpfsIsAnErrorAtStart) {
   EXPECT_EQ(result, 0);
 }
 
-TEST_F(Region, WhatWasSetAsideMakesRoom) {
+TEST_F(Region, WithoutRoomForAnotherNothingIsLost) {
   const int result = on_small_tmpfs(directory, "12m", [&] {
-    if (!MappedRegion::open(options)) return 1;
+    open().section(0)[0] = std::byte{7};
     RegionOptions other = options;
     other.instance = "other";
-    const Result<MappedRegion> region = MappedRegion::open(other);
-    if (!region) return 2;
-    if (region->warnings().size() != 2) return 3;
-    return region->warnings()[1].find("was removed") != std::string::npos ? 0 : 4;
+    const Result<MappedRegion> refused = MappedRegion::open(other);
+    if (refused || refused.error().kind != ErrorKind::unavailable) return 1;
+    for (const char* words : {"the instance \"test\"", "left as it is", "no room for another of 8 MiB", "remove it"}) {
+      if (refused.error().message.find(words) == std::string::npos) return 2;
+    }
+    if (std::filesystem::exists(aside()) || std::filesystem::exists(options.path + ".new")) return 3;
+    {
+      MappedRegion region = open();
+      if (region.fresh() || region.section(0)[0] != std::byte{7}) return 4;
+      if (region.start_over("its flows are damaged")) return 5;
+    }
+    const MappedRegion region = open();
+    return !region.fresh() && region.section(0)[0] == std::byte{7} ? 0 : 6;
   });
   if (result < 0) GTEST_SKIP() << "mounting is not permitted here";
   EXPECT_EQ(result, 0);
+}
+
+// Of files of 8 MiB, 16 MiB hold two and not three.
+TEST_F(Region, WhatWasSetAsideBeforeGoesWhereThatMakesRoom) {
+  const int result = on_small_tmpfs(directory, "20m", [&] {
+    const auto inode = [](const std::string& path) {
+      struct stat status {};
+      return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+    };
+    open();
+    options.instance = "second";
+    open();
+    const auto first = inode(aside());
+    const auto second = inode(options.path);
+    if (::mount("limpet", directory.c_str(), "tmpfs", MS_REMOUNT, "size=16m") != 0) return 77;
+    options.instance = "third";
+    open();
+    if (inode(aside()) != second || first == second) return 1;
+    options.sections[0].bytes = 20 * kMiB;  // with what was set aside before gone there would not be enough
+    const auto third = inode(options.path);
+    if (MappedRegion::open(options)) return 2;
+    return inode(aside()) == second && inode(options.path) == third ? 0 : 3;
+  });
+  if (result < 0) GTEST_SKIP() << "mounting is not permitted here";
+  EXPECT_EQ(result, 0);
+}
+
+// A process that was killed while it replaced a file left the new one half made, or the old one under both names.
+TEST_F(Region, WhatAKillLeftOfAReplacementDoesNotMatter) {
+  open().section(0)[0] = std::byte{7};
+  std::ofstream(options.path + ".new") << "half made";
+  std::filesystem::create_hard_link(options.path, aside());
+  EXPECT_FALSE(open().fresh());
+  RegionOptions other = options;
+  other.instance = "other";
+  {
+    const MappedRegion region = open(other);
+    EXPECT_TRUE(region.fresh());
+    EXPECT_TRUE(is_zero(region.section(0)));
+  }
+  EXPECT_FALSE(std::filesystem::exists(options.path + ".new"));
+  options.path = aside();
+  EXPECT_EQ(open().section(0)[0], std::byte{7});
 }
 
 TEST(RegionPath, IsOnTmpfsAndNamesTheInstance) {
