@@ -7,13 +7,13 @@
 // critical section leaves the word held, and the next process can see what may be torn (flat_table.h). So it is plain
 // memory, all zero at first, and only looked at through std::atomic_ref.
 //
-// Waiting is SpinLock's (spinlock.h): 64 pauses, then sched_yield. Meets Lockable. Any thread.
+// Waiting: spin_wait.h. Meets Lockable. Any thread.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
-#include <sched.h>
+#include "conntrack/store/spin_wait.h"
 
 namespace limpet::store {
 
@@ -22,27 +22,11 @@ class LockWord {
   explicit LockWord(std::uint32_t& word) noexcept : word_(word) {}
 
   void lock() noexcept {
-    for (unsigned spins = 0; !try_lock();) {
-      while (held()) {
-        if (++spins % 64 == 0) {
-          ::sched_yield();
-        } else {
-#if defined(__x86_64__) || defined(__i386__)
-          __builtin_ia32_pause();
-#endif
-        }
-      }
-    }
+    lock_spinning([this] { return try_lock(); }, [this] { return held(); });
   }
-  bool try_lock() noexcept {
-    return word_.exchange(1, std::memory_order_acquire) == 0;
-  }
-  void unlock() noexcept {
-    word_.store(0, std::memory_order_release);
-  }
-  bool held() const noexcept {
-    return word_.load(std::memory_order_relaxed) != 0;
-  }
+  bool try_lock() noexcept { return word_.exchange(1, std::memory_order_acquire) == 0; }
+  void unlock() noexcept { word_.store(0, std::memory_order_release); }
+  bool held() const noexcept { return word_.load(std::memory_order_relaxed) != 0; }
 
  private:
   std::atomic_ref<std::uint32_t> word_;

@@ -1,39 +1,23 @@
-// spinlock.h: a one-byte lock that spins briefly, then yields the processor.
+// spinlock.h: a one-byte lock that spins briefly, then yields the processor (spin_wait.h).
 //
-// Critical sections here are tens of nanoseconds, but workers share few cores with the kernel: the holder may be
-// preempted, and a waiter that only spun would burn the holder's time slice. So: test-and-test-and-set, 64 pauses, then
-// sched_yield. Meets Lockable; use with std::lock_guard and std::unique_lock.
+// Meets Lockable; use with std::lock_guard and std::unique_lock.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 
-#include <sched.h>
+#include "conntrack/store/spin_wait.h"
 
 namespace limpet::store {
 
 class SpinLock {
  public:
   void lock() noexcept {
-    for (unsigned spins = 0; !try_lock();) {
-      while (held_.load(std::memory_order_relaxed)) {
-        if (++spins % 64 == 0) {
-          ::sched_yield();
-        } else {
-#if defined(__x86_64__) || defined(__i386__)
-          __builtin_ia32_pause();
-#endif
-        }
-      }
-    }
+    lock_spinning([this] { return try_lock(); }, [this] { return held_.load(std::memory_order_relaxed); });
   }
-  bool try_lock() noexcept {
-    return !held_.exchange(true, std::memory_order_acquire);
-  }
-  void unlock() noexcept {
-    held_.store(false, std::memory_order_release);
-  }
+  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
+  void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
   /// For recovery, where nobody else is: unlocked; was it locked? The byte may be damaged, so it is not read as a bool.
   bool reset() noexcept {
