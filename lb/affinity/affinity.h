@@ -34,6 +34,8 @@ using flow::Instant;
 using flow::Milliseconds;
 using flow::Seconds;
 
+/// The most threads that may look up at once.
+inline constexpr unsigned kMostWorkers = 256;
 /// Scopes have 24 bits: the entry's layout.
 inline constexpr std::uint32_t kScopes = 1U << 24;
 
@@ -76,7 +78,9 @@ struct AffinityOptions {
   std::uint32_t capacity_v6 = 1;
   store::HashKey key{};  // secret; of a file, drawn when it was made
   Instant epoch{};       // stamps count from here; of a file, when it was made
-  unsigned workers = 1;  // threads that look up at once: sets the number of shards
+  /// Threads that look up at once, at most. It sets the number of shards, and so what a file looks like: never from a
+  /// setting that the next start may change.
+  unsigned workers = kMostWorkers;
 };
 
 /// Counted since the table was made.

@@ -81,7 +81,6 @@ affinity::AffinityOptions State::affinity_options(const service::Config& config)
   affinity::AffinityOptions options;
   options.capacity_v4 = config.tables.affinity;
   options.capacity_v6 = config.tables.affinity_ipv6;
-  options.workers = config.queues.count;
   return options;
 }
 

@@ -40,7 +40,7 @@ class State {
   /// When the memory was made: stamps in it count from here.
   flow::Instant epoch() const noexcept;
 
-  /// Of the tables' own sizes and layouts.
+  /// Of the tables' own sizes and layouts: of `tables:` alone, so that with any other setting changed they are adopted.
   static affinity::AffinityOptions affinity_options(const service::Config& config);
   static service::IdentityLimits identity_limits(const service::Config& config) noexcept;
 

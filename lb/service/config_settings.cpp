@@ -1,12 +1,13 @@
 #include <algorithm>
 
+#include "lb/affinity/affinity.h"
 #include "lb/service/config_parts.h"
 
 namespace limpet::service {
 namespace {
 
 constexpr format::Number kQueue{0, 65535};
-constexpr format::Number kCount{1, 256};  // a thread, and buffers of tens of MiB, each
+constexpr format::Number kCount{1, affinity::kMostWorkers};  // a thread, and buffers of tens of MiB, each
 constexpr format::Number kQueueLength{1, 0xffffffff};
 constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
 constexpr format::Number kTableSize{1, 1U << 31};

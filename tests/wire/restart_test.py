@@ -137,6 +137,15 @@ class Restart(unittest.TestCase):
         afresh = [client for client in clients if before[client] == "pod-a"]
         self.assertNotEqual({after[client] for client in afresh}, {"pod-a"})
 
+    def test_another_number_of_queues_forgets_nobody(self):
+        self.limpet.wait_ready()
+        clients = self.sources(1, 60)
+        before = self.who(self.targets[1], clients)
+        self.restart(signal.SIGTERM, queues={"count": 3})
+        self.limpet.wait_ready()
+        # That all choose again what they had before has a chance of 3^-60.
+        self.assertEqual(self.who(self.targets[1], clients), before)
+
     def test_another_timeout_holds_for_those_who_are_remembered(self):
         self.limpet.wait_ready()
         clients = self.sources(1, 60)

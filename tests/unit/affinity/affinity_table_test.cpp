@@ -147,7 +147,7 @@ TEST(AffinityCapacity, AsManyRandomClientsAsItIsForFit) {
 TEST(AffinityCapacity, BytesAnEntry) {
   constexpr double kMany = 10'000'000;
   const auto bytes = [](std::uint32_t v4, std::uint32_t v6) {
-    return static_cast<double>(AffinityTable::memory({.capacity_v4 = v4, .capacity_v6 = v6, .workers = 4}));
+    return static_cast<double>(AffinityTable::memory({.capacity_v4 = v4, .capacity_v6 = v6}));
   };
   EXPECT_LE(bytes(10'000'000, 1) / kMany, 27.0);
   EXPECT_LE((bytes(1, 10'000'000)) / kMany, 54.0);

@@ -59,6 +59,9 @@ TEST(TableShape, Rows) {
            {511, 16, 1, 511},
            {10'000, 1, 16, 775},           // mean 625
            {10'000, 64, 32, 419},          // 1,024 shards would take 10 each: as many as take 256 at least
+           {10'000, 256, 32, 419},         // and so for any more
+           {1'000'000, 256, 2048, 621},    // mean 488.28125
+           {10'000'000, 256, 4096, 2738},  // 16 a worker, and by size
            {1'000'000, 4, 512, 2219},      // mean 1,953.125
            {10'000'000, 4, 4096, 2738},    // mean 2,441.40625
            {10'000'000, 512, 8192, 1431},  // 16 a worker; mean 1,220.7
@@ -73,8 +76,10 @@ TEST(TableShape, Rows) {
 }
 
 TEST(TableShape, TenMillionSixteenByteEntriesTakeAtMost27BytesEach) {
-  const TableShape shape = Table::shape_of(10'000'000, 4);
-  EXPECT_LE(static_cast<double>(Table::memory(shape)) / 10'000'000, 27.0);
+  for (const unsigned workers : {1u, 4u, 256u}) {
+    const TableShape shape = Table::shape_of(10'000'000, workers);
+    EXPECT_LE(static_cast<double>(Table::memory(shape)) / 10'000'000, 27.0) << workers;
+  }
 }
 
 TEST(FlatTable, AMillionRandomKeysFitAtACapacityOfAMillion) {
