@@ -1,57 +1,18 @@
 // What every AffinityStore does, over both: the clock to the millisecond, the window that slides or does not, who is
-// given up at capacity, and one endpoint for one client whatever threads ask. Expectations are design.md section 5's.
-#include <array>
-#include <atomic>
+// given up at capacity. Expectations are design.md section 5's.
 #include <random>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lb/affinity/affinity_table.h"
-#include "lb/affinity/tbb_affinity_table.h"
-#include "tests/unit/affinity/fixture.h"
+#include "tests/unit/affinity/store_fixture.h"
 
 namespace limpet::affinity {
 namespace {
 
-template <AffinityStore Store>
-class Affinity : public testing::Test {
- protected:
-  /// A table whose kScope remembers so long.
-  struct Table : Store {
-    explicit Table(std::uint32_t capacity, Seconds timeout = Seconds{10800}, bool sliding = true)
-        : Store(options(capacity)) {
-      remember_for(timeout, sliding);
-    }
-    void remember_for(Seconds timeout, bool sliding = true) { this->set_scope(kScope, {timeout, sliding}); }
-  };
-
-  /// Who of `clients` is remembered, under scopes that `scope_of(n)` says.
-  template <typename ScopeOf>
-  static std::vector<std::uint32_t> remembered(Table& table, std::uint32_t clients, ScopeOf&& scope_of) {
-    std::vector<std::uint32_t> found;
-    for (std::uint32_t n = 1; n <= clients; ++n) {
-      table.set_scope(scope_of(n), {.timeout = Seconds{0}});
-      if (table.find(client(n, scope_of(n)), ms(0))) found.push_back(n);
-    }
-    return found;
-  }
-  static std::vector<std::uint32_t> remembered(Table& table, std::uint32_t clients) {
-    return remembered(table, clients, [](std::uint32_t) { return kScope; });
-  }
-};
-
-using Stores = testing::Types<AffinityTable, TbbAffinityTable>;
-struct StoreNames {
-  template <typename Store>
-  static std::string GetName(int) {
-    return std::is_same_v<Store, AffinityTable> ? "Flat" : "Tbb";
-  }
-};
 TYPED_TEST_SUITE(Affinity, Stores, StoreNames);
 
 // ---- the clock
@@ -400,71 +361,6 @@ TYPED_TEST(Affinity, CapacityIsNeverExceededAndEveryEvictionCounted) {
     ASSERT_EQ(table.find(key, ms(clock)), kA) << "the newcomer itself is never given up";
   }
   EXPECT_GT(misses, 1000u);
-}
-
-// ---- threads
-
-/// `work(thread)` in four threads that begin together.
-template <typename Work>
-void in_threads(Work&& work) {
-  constexpr unsigned kThreads = 4;
-  std::atomic<unsigned> ready{0};
-  std::vector<std::thread> threads;
-  for (unsigned i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&, i] {
-      ++ready;
-      while (ready < kThreads) std::this_thread::yield();
-      work(i);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
-
-TYPED_TEST(Affinity, ManyThreadsOneEndpointForEachClient) {
-  for (const std::uint32_t clients : {1u, 2000u}) {
-    SCOPED_TRACE(std::to_string(clients) + " clients");
-    const unsigned rounds = 2000 / clients;
-    typename TestFixture::Table table(clients);
-    std::vector<std::atomic<unsigned>> picked(clients);
-    std::array<std::vector<std::uint32_t>, 4> got;
-    std::atomic<unsigned> misses{0};
-    in_threads([&](unsigned thread) {
-      for (std::uint32_t i = 0; i < clients * rounds; ++i) {
-        const std::uint32_t n = i % clients;
-        const Assignment assigned = table.get_or_assign(client(n), ms(5), always, [&] {
-          ++picked[n];
-          return thread + 1;  // who picks can be told
-        });
-        misses += assigned.outcome == Outcome::miss;
-        got[thread].push_back(assigned.endpoint);
-        table.confirm(client(n), assigned.endpoint, ms(5));
-      }
-    });
-    for (unsigned thread = 1; thread < 4; ++thread) EXPECT_EQ(got[thread], got[0]);
-    for (const std::atomic<unsigned>& count : picked) ASSERT_EQ(count, 1u);
-    EXPECT_EQ(misses, clients);
-    EXPECT_EQ(table.counts().entries, clients);
-  }
-}
-
-TYPED_TEST(Affinity, ThreadsAtCapacityKeepItExactAtRest) {
-  constexpr unsigned kCapacity = 32;
-  typename TestFixture::Table table(kCapacity);
-  std::atomic<std::uint64_t> misses{0};
-  std::atomic<unsigned> too_many{0};
-  in_threads([&](unsigned thread) {
-    std::mt19937 random(thread);
-    for (std::int64_t step = 0; step < 3000; ++step) {
-      const Key key = client(static_cast<std::uint32_t>(random() % 100));
-      const Assignment assigned = table.get_or_assign(key, ms(step), always, choose(kA));
-      misses += assigned.outcome == Outcome::miss;
-      if (table.counts().entries > kCapacity + 4) ++too_many;
-    }
-  });
-  const AffinityCounts counts = table.counts();
-  EXPECT_EQ(counts.entries, kCapacity);
-  EXPECT_EQ(misses, kCapacity + evicted(counts));
-  EXPECT_EQ(too_many, 0u);
 }
 
 }  // namespace
