@@ -73,6 +73,10 @@ struct Assignment {
   Outcome outcome = Outcome::miss;
 };
 
+/// What became of an entry that comes from elsewhere: remembered now; its client is remembered already, and in time; or
+/// there is no room, for nobody is pushed out.
+enum class Put : std::uint8_t { taken, kept, no_room };
+
 struct AffinityOptions {
   std::uint32_t capacity_v4 = 1'000'000;  // entries, at least 1
   std::uint32_t capacity_v6 = 1;

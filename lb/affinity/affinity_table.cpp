@@ -93,6 +93,14 @@ bool AffinityTable::put(const Key& key, std::uint32_t endpoint, Instant stamp, b
   return key.client.is_v4() ? v4_.put(key, endpoint, at, confirmed) : v6_.put(key, endpoint, at, confirmed);
 }
 
+Put AffinityTable::put_if_absent(const Key& key, std::uint32_t endpoint, Instant stamp, bool confirmed,
+                                 Instant now) noexcept {
+  const std::uint32_t at = clock_.stamp(stamp);
+  const std::uint32_t unless_in_time = clock_.stamp(now);
+  return key.client.is_v4() ? v4_.put_if_absent(key, endpoint, at, confirmed, unless_in_time)
+                            : v6_.put_if_absent(key, endpoint, at, confirmed, unless_in_time);
+}
+
 bool AffinityTable::erase(const Key& key) noexcept {
   return key.client.is_v4() ? v4_.erase(key) : v6_.erase(key);
 }

@@ -8,7 +8,8 @@
 //   confirm         the client has answered that endpoint: its entry is provisional no longer; if the entry was given
 //                   up meanwhile, it comes back
 //   refresh         dates an entry anew, if it names that endpoint
-//   put             an entry as it was elsewhere (load, import); pushes nobody out
+//   put             an entry as it was elsewhere; pushes nobody out. put_if_absent (load, import): unless its client is
+//                   remembered, in the same critical section: what happens here is newer than what was elsewhere
 //   sweep           some entries at a time: takes out the expired, keeps stamps apart (below)
 //   visit           some entries at a time, for who lists them
 //
@@ -21,8 +22,8 @@
 // sweep each day no entry is ever older than 26 days. The head keeps the instant of the last sweep in 64 bits: if the
 // process was away for weeks, recover() brings every stamp up to date first.
 //
-// Threads: get_or_assign, find, confirm, refresh, put, erase*, prefetch, sweep, visit, counts: any, one shard's lock at
-// a time, a leaf lock, held for one entry or for at most 64 slots. set_scope: the control thread. recover: before any
+// Threads: get_or_assign, find, confirm, refresh, put*, erase*, prefetch, sweep, visit, counts: any, one shard's lock
+// at a time, a leaf lock, held for one entry or for at most 64 slots. set_scope: the control thread. recover: before any
 // other.
 // Cost: one cache miss for the entry (prefetch overlaps those of a burst); nothing is allocated but set_scope's pages.
 // Memory: 26 bytes an IPv4 entry, 52 an IPv6 entry.
@@ -99,6 +100,8 @@ class AffinityTable {
   void refresh(const Key& key, std::uint32_t endpoint, Instant now) noexcept;
   /// Takes the place of what is remembered. False: its shard is full. `stamp` is at most 25 days ago.
   bool put(const Key& key, std::uint32_t endpoint, Instant stamp, bool confirmed) noexcept;
+  /// The same, unless something is remembered that is in time now.
+  Put put_if_absent(const Key& key, std::uint32_t endpoint, Instant stamp, bool confirmed, Instant now) noexcept;
   bool erase(const Key& key) noexcept;
   /// How many there were. A client that comes back while it runs may be left.
   std::size_t erase_scope(std::uint32_t scope) noexcept { return erase_where(scope); }

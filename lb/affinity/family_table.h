@@ -45,7 +45,13 @@ class FamilyTable {
   std::optional<std::uint32_t> find(const Key& key, std::uint32_t now) const noexcept;
   void confirm(const Key& key, std::uint32_t endpoint, std::uint32_t now) noexcept;
   void refresh(const Key& key, std::uint32_t endpoint, std::uint32_t now) noexcept;
-  bool put(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed) noexcept;
+  bool put(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed) noexcept {
+    return put_unless(key, endpoint, stamp, confirmed, [](EntryMeta) { return false; }) != Put::no_room;
+  }
+  Put put_if_absent(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed,
+                    std::uint32_t now) noexcept {
+    return put_unless(key, endpoint, stamp, confirmed, [&](EntryMeta there) { return in_time(there, now); });
+  }
   bool erase(const Key& key) noexcept;
   void prefetch(const Key& key) const noexcept { table_.prefetch(table_.hash(Entry::narrow(key))); }
 
@@ -89,6 +95,10 @@ class FamilyTable {
     shard.replace(index, Entry::make(id, endpoint, EntryMeta::of(id.scope, now, false)));
     return {endpoint, outcome};
   }
+
+  /// `stays(what is remembered) -> bool`
+  template <typename Stays>
+  Put put_unless(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed, Stays&& stays) noexcept;
 
   /// Of a key that find() did not find. Somebody else makes room if there is none.
   void insert(Locked& shard, const Id& id, std::uint64_t hash, const Slot& slot, std::uint32_t now) noexcept {
@@ -151,20 +161,23 @@ void FamilyTable<Entry>::refresh(const Key& key, std::uint32_t endpoint, std::ui
 }
 
 template <typename Entry>
-bool FamilyTable<Entry>::put(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed) noexcept {
+template <typename Stays>
+Put FamilyTable<Entry>::put_unless(const Key& key, std::uint32_t endpoint, std::uint32_t stamp, bool confirmed,
+                                   Stays&& stays) noexcept {
   const Id id = Entry::narrow(key);
   const std::uint64_t hash = table_.hash(id);
   const Slot slot = Entry::make(id, endpoint, EntryMeta::of(id.scope, stamp, confirmed));
   Locked shard = table_.lock(hash);
   const auto place = shard.find(id, hash);
   if (place.found) {
+    if (stays(EntryMeta{shard[place.index].back()})) return Put::kept;
     shard.replace(place.index, slot);
   } else if (shard.full()) {
-    return false;
+    return Put::no_room;
   } else {
     shard.insert(place.index, slot);
   }
-  return true;
+  return Put::taken;
 }
 
 template <typename Entry>

@@ -88,10 +88,9 @@ std::optional<control::Tables::Cursor> EngineTables::visit_affinity(
 
 control::Tables::Put EngineTables::put_affinity(const control::AffinityEntry& entry) {
   const flow::Instant now = flow::now();
-  const affinity::Key key{entry.scope, entry.client};
-  if (engine_.affinity().find(key, now)) return Put::kept;
   const auto age = std::min<flow::Milliseconds>(entry.age, affinity::ScopePolicy::kLongest);
-  return engine_.affinity().put(key, entry.endpoint_id, now - age, entry.confirmed) ? Put::taken : Put::no_room;
+  return engine_.affinity().put_if_absent({entry.scope, entry.client}, entry.endpoint_id, now - age, entry.confirmed,
+                                          now);
 }
 
 std::size_t EngineTables::erase_affinity(std::uint32_t scope, const net::Address& client) {

@@ -21,6 +21,7 @@
 #include "conntrack/flow/endpoint_id.h"
 #include "conntrack/flow/instant.h"
 #include "conntrack/net/address.h"
+#include "lb/affinity/affinity.h"
 #include "lb/datapath/decider.h"
 #include "lb/service/snapshot.h"
 
@@ -85,8 +86,8 @@ class Tables {
   virtual std::optional<Cursor> visit_affinity(Cursor from, std::size_t budget,
                                                const std::function<void(const AffinityEntry&)>& visit) const = 0;
 
-  /// What became of an entry that comes from elsewhere. kept: its client is remembered already.
-  enum class Put { taken, kept, no_room };
+  /// An entry that comes from elsewhere: nobody who is remembered already is moved.
+  using Put = affinity::Put;
   virtual Put put_affinity(const AffinityEntry& entry) = 0;
 
   // How many there were.

@@ -170,6 +170,22 @@ TEST(AffinityPut, IsRememberedAsItWas) {
   EXPECT_EQ(table.counts().entries, 2u);
 }
 
+TEST(AffinityPut, IfAbsentMovesNobodyWhoIsRememberedInTime) {
+  AffinityTable table(options(2));
+  table.set_scope(kScope, {.timeout = Seconds{10}});
+  assign(table, client(1), 0);
+  EXPECT_EQ(table.put_if_absent(client(1), kB, ms(5000), true, ms(10'000)), Put::kept) << "as old as may be";
+  EXPECT_EQ(table.find(client(1), ms(10'000)), kA);
+  EXPECT_EQ(table.find(client(1), ms(10'001)), std::nullopt) << "nor was it dated anew";
+  EXPECT_EQ(table.put_if_absent(client(1), kB, ms(5000), true, ms(10'001)), Put::taken) << "it had expired";
+  EXPECT_EQ(table.find(client(1), ms(15'000)), kB);
+  EXPECT_EQ(table.find(client(1), ms(15'001)), std::nullopt) << "as old as it was elsewhere";
+  EXPECT_EQ(table.put_if_absent(client(2), kB, ms(0), false, ms(0)), Put::taken);
+  EXPECT_EQ(table.put_if_absent(client(3), kB, ms(0), true, ms(0)), Put::no_room);
+  EXPECT_EQ(table.put_if_absent(client_v6(1), kB, ms(0), true, ms(0)), Put::taken) << "its family's room";
+  EXPECT_EQ(table.counts().provisional, 1u);
+}
+
 TEST(AffinityVisit, ShowsEveryEntryOnceAndAsItIs) {
   AffinityTable table({.capacity_v4 = 5000, .capacity_v6 = 300, .key = kSecret, .epoch = ms(77)});
   table.set_scope(kScope, {.timeout = Seconds{10}});

@@ -80,5 +80,27 @@ TYPED_TEST(AffinityThreads, ThreadsAtCapacityKeepItExactAtRest) {
   EXPECT_EQ(too_many, 0u);
 }
 
+// Two threads serve the clients that two others load, under another endpoint each: whoever comes first, all four agree.
+TEST(AffinityThreads, WhoIsLoadedMeanwhileIsNotMoved) {
+  constexpr std::uint32_t kClients = 20'000;
+  AffinityTable table({.capacity_v4 = kClients, .key = kSecret});
+  std::array<std::vector<std::uint32_t>, 4> got;
+  std::atomic<std::uint32_t> taken{0}, missed{0};
+  in_threads([&](unsigned thread) {
+    for (std::uint32_t n = 0; n < kClients; ++n) {
+      if (thread < 2) {
+        const Assignment assigned = table.get_or_assign(client(n), ms(5), always, choose(1 + thread));
+        missed += assigned.outcome == Outcome::miss;
+        got[thread].push_back(assigned.endpoint);
+      } else {
+        taken += table.put_if_absent(client(n), 1 + thread, ms(0), true, ms(5)) == Put::taken;
+        got[thread].push_back(table.find(client(n), ms(5)).value_or(0));
+      }
+    }
+  });
+  for (unsigned thread = 1; thread < 4; ++thread) EXPECT_EQ(got[thread], got[0]);
+  EXPECT_EQ(taken + missed, kClients) << "one of the four was first";
+}
+
 }  // namespace
 }  // namespace limpet::affinity
