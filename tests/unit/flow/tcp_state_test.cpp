@@ -1,8 +1,6 @@
 // The life of TCP connections as tables: one row a segment, and the state that nf_conntrack documents after it
 // (net/netfilter/nf_conntrack_proto_tcp.c, the table tcp_conntracks and the comments above it). Where limpet is
 // stricter than the kernel the row cites the RFC.
-//
-// The client's initial sequence number is 1000, the endpoint's 5000.
 #include "conntrack/flow/tcp_state.h"
 
 #include <string>
@@ -12,52 +10,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "conntrack/flow/flow.h"
 #include "tests/support/packet_builder.h"
+#include "tests/unit/flow/tcp_segments.h"
 
 namespace limpet::flow {
 namespace {
-
-constexpr Direction client = Direction::original;
-constexpr Direction server = Direction::reply;
-
-net::PacketView segment(std::string_view flags, std::uint32_t sequence, std::uint32_t acknowledgement = 0,
-                        std::uint32_t payload = 0) {
-  net::PacketView view;
-  view.tuple.protocol = net::Protocol::tcp;
-  for (const char letter : flags) {  // bits of RFC 9293, section 3.1
-    const std::string_view letters = "FSRPA";
-    view.tcp_flags.bits = static_cast<std::uint8_t>(view.tcp_flags.bits | 1u << letters.find(letter));
-  }
-  view.tcp_sequence = sequence;
-  view.tcp_acknowledgement = acknowledgement;
-  view.tcp_payload = payload;
-  return view;
-}
-
-struct Step {
-  Direction from;
-  std::string_view flags;
-  std::uint32_t sequence;
-  std::uint32_t acknowledgement;
-  std::string_view state;  // afterwards
-  std::uint32_t payload = 0;
-};
 
 struct Life {
   std::string name;
   std::vector<Step> steps;
 };
-
-std::vector<Step> opened(std::vector<Step> then) {
-  std::vector<Step> steps{
-      {client, "S", 1000, 0, "SYN_SENT"},
-      {server, "SA", 5000, 1001, "SYN_RECV"},
-      {client, "A", 1001, 5001, "ESTABLISHED"},
-  };
-  steps.insert(steps.end(), then.begin(), then.end());
-  return steps;
-}
 
 const std::vector<Life> kLives{
     {"client closes first", opened({
@@ -238,14 +200,6 @@ const std::vector<Life> kLives{
                                                                    })},
 };
 
-TcpTracker after(const std::vector<Step>& steps) {
-  TcpTracker tracker;
-  for (const Step& step : steps) {
-    tracker.see(segment(step.flags, step.sequence, step.acknowledgement, step.payload), step.from);
-  }
-  return tracker;
-}
-
 TEST(TcpState, EveryLife) {
   for (const Life& life : kLives) {
     SCOPED_TRACE(life.name);
@@ -356,103 +310,6 @@ TEST(TcpState, TheReachGrowsWithTheAnnouncedWindows) {
     tracker.see(segment("R", 5001 + row.under_way), server);
     EXPECT_EQ(to_string(tracker.state()), row.state);
   }
-}
-
-struct Property {
-  std::string_view state;
-  std::vector<Step> steps;
-  std::int64_t seconds;  // Documentation/networking/nf_conntrack-sysctl.rst
-  bool over;
-  bool half_open;
-};
-
-const std::vector<Property> kProperties{
-    {"NONE", {}, 120, false, true},
-    {"SYN_SENT", {{client, "S", 1000, 0, ""}}, 120, false, true},
-    {"SYN_RECV", {{client, "S", 1000, 0, ""}, {server, "SA", 5000, 1001, ""}}, 60, false, true},
-    {"ESTABLISHED", opened({}), 432000, false, false},
-    {"FIN_WAIT", opened({{client, "FA", 1001, 5001, ""}}), 120, false, false},
-    {"CLOSE_WAIT", opened({{client, "FA", 1001, 5001, ""}, {server, "A", 5001, 1002, ""}}), 60, false, false},
-    {"LAST_ACK", opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}}), 30, false, false},
-    {"TIME_WAIT",
-     opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}, {client, "A", 1002, 5002, ""}}), 120, true,
-     true},
-    {"CLOSE", opened({{client, "R", 1001, 0, ""}}), 10, true, true},
-};
-
-TEST(TcpState, TimeoutsAndStandingByState) {
-  for (const Property& property : kProperties) {
-    SCOPED_TRACE(property.state);
-    Flow flow;
-    flow.protocol = net::Protocol::tcp;
-    flow.tcp = after(property.steps);
-    flow.replied = property.steps.size() > 1;  // the second segment is the endpoint's
-    EXPECT_EQ(to_string(flow.tcp.state()), property.state);
-    EXPECT_EQ(flow.tcp.timeout({}).count(), property.seconds);
-    EXPECT_EQ(flow.tcp.over(), property.over);
-    EXPECT_EQ(flow.half_open(), property.half_open);
-    flow.touch({}, Instant{Milliseconds{7}});
-    EXPECT_EQ(flow.deadline, Instant{Milliseconds{7 + property.seconds * 1000}});
-  }
-}
-
-TEST(TcpState, ConfiguredTimeoutsAreUsed) {
-  for (const Property& property : kProperties) {
-    SCOPED_TRACE(property.state);
-    Timeouts timeouts;
-    std::int64_t value = 1;
-    for (const Timeouts::Field& field : Timeouts::fields()) timeouts.*field.member = Seconds{value++};
-    const auto name = property.state == "NONE" ? std::string("tcp_syn_sent") : [&] {
-      std::string lower = "tcp_";
-      for (const char c : property.state) lower += static_cast<char>(c == '_' ? c : c | 0x20);
-      return lower;
-    }();
-    for (const Timeouts::Field& field : Timeouts::fields()) {
-      if (field.name == name) value = (timeouts.*field.member).count();
-    }
-    EXPECT_EQ(after(property.steps).timeout(timeouts).count(), value);
-  }
-}
-
-TEST(Flow, AMasqueradedPortIsHeldForAMinute) {  // design: "held 60 s after both FINs"
-  Flow flow;
-  flow.protocol = net::Protocol::tcp;
-  flow.masquerade = flow.replied = true;
-  flow.tcp = after(opened({{client, "FA", 1001, 5001, ""}, {server, "FA", 5001, 1002, ""}}));
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{30}}) << "LAST_ACK as any";
-  flow.tcp.see(segment("A", 1002, 5002), client);
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{60}});
-  Timeouts brief;
-  brief.tcp_time_wait = Seconds{5};
-  flow.touch(brief, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{5}}) << "never longer than configured";
-}
-
-TEST(Flow, AdoptedAndUnansweredIsHalfOpen) {
-  Flow flow;
-  flow.protocol = net::Protocol::tcp;
-  flow.tcp.adopt();
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{120}}) << "as SYN_SENT";
-  EXPECT_TRUE(flow.half_open());
-  flow.replied = true;
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{432000}});
-  EXPECT_FALSE(flow.half_open());
-}
-
-TEST(Flow, UdpLivesLongerWhenAnswered) {
-  Flow flow;
-  flow.protocol = net::Protocol::udp;
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{30}});
-  EXPECT_TRUE(flow.half_open());
-  flow.replied = true;
-  flow.touch({}, Instant{});
-  EXPECT_EQ(flow.deadline, Instant{Seconds{120}});
-  EXPECT_FALSE(flow.half_open());
 }
 
 }  // namespace
