@@ -1,7 +1,5 @@
 #include "lb/node/instance_name.h"
 
-#include <cstdint>
-
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,14 +8,15 @@ namespace limpet::node {
 
 namespace {
 
-constexpr ino_t kFirstNamespace = 0xEFFFFFF9;  // PROC_NET_INIT_INO, include/linux/proc_ns.h
+constexpr std::uint64_t kFirstInode = 0xEFFFFFF9;  // PROC_NET_INIT_INO, include/linux/proc_ns.h
+constexpr std::uint64_t kFirstCookie = 1;          // net/core/net_namespace.c: init_net draws the first one
 #ifndef SO_NETNS_COOKIE
 constexpr int SO_NETNS_COOKIE = 71;
 #endif
 
-bool is_first_namespace() noexcept {
+std::uint64_t inode_of(const char* path) noexcept {
   struct stat status {};
-  return ::stat("/proc/self/ns/net", &status) == 0 && status.st_ino == kFirstNamespace;
+  return ::stat(path, &status) == 0 ? status.st_ino : 0;
 }
 
 /// 0: none.
@@ -33,10 +32,16 @@ std::uint64_t cookie() noexcept {
 
 }  // namespace
 
+std::string instance_name(const NamespaceFacts& facts) {
+  if (facts.inode == kFirstInode || facts.cookie == kFirstCookie) return "default";
+  if (facts.cookie != 0) return "netns-" + std::to_string(facts.cookie);
+  if (facts.inode == 0 || facts.inode == facts.inode_of_one) return "default";
+  return "netns-inode-" + std::to_string(facts.inode);
+}
+
 std::string instance_name() {
-  if (is_first_namespace()) return "default";
-  const std::uint64_t number = cookie();
-  return number == 0 ? "default" : "netns-" + std::to_string(number);
+  return instance_name(
+      {.inode = inode_of("/proc/self/ns/net"), .cookie = cookie(), .inode_of_one = inode_of("/proc/1/ns/net")});
 }
 
 }  // namespace limpet::node

@@ -27,6 +27,28 @@ std::string in_another_namespace() {
   return length > 0 ? name : "";
 }
 
+// Inodes: dynamic ones begin at 0xF0000000 = 4026531840 (include/linux/proc_fs.h, PROC_DYNAMIC_FIRST).
+TEST(InstanceName, OfWhatTheKernelTells) {
+  constexpr std::uint64_t kFixed = 0xEFFFFFF9, kOwn = 4026531992, kOther = 4026532000;
+  struct Case {
+    const char* what;
+    NamespaceFacts facts;
+    std::string name;
+  };
+  const Case cases[] = {
+      {"the first one, Linux 6.18", {kFixed, 7, kFixed}, "default"},
+      {"the first one, Linux 5.14 to 6.17", {kOwn, 1, kOwn}, "default"},
+      {"the first one, seen from a container", {kOwn, 1, kOther}, "default"},
+      {"a container's", {kOther, 4097, kOther}, "netns-4097"},
+      {"one made by hand", {kOther, 4097, kOwn}, "netns-4097"},
+      {"no cookies, process 1's", {kOwn, 0, kOwn}, "default"},
+      {"no cookies, one made by hand", {kOther, 0, kOwn}, "netns-inode-4026532000"},
+      {"no cookies, process 1 is not for us to see", {kOther, 0, 0}, "netns-inode-4026532000"},
+      {"no /proc", {}, "default"},
+  };
+  for (const Case& one : cases) EXPECT_EQ(instance_name(one.facts), one.name) << one.what;
+}
+
 TEST(InstanceName, StaysTheSameAndFitsIntoAPath) {
   const std::string name = instance_name();
   EXPECT_EQ(name, instance_name());
