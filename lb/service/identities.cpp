@@ -111,6 +111,7 @@ Identities::NameHash Identities::hash(std::string_view name) const noexcept {
 store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services, const SlotInUse& in_use) {
   const Wanted wanted = wanted_by(services);
   if (const store::Status room = check_room(wanted, in_use); !room) return room.error();
+  clear_gone(wanted);
   std::vector<ServiceIds> all;
   all.reserve(services.size());
   for (const Service& service : services) {
@@ -127,7 +128,6 @@ store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Servic
     }
     all.push_back(std::move(ids));
   }
-  clear_gone(wanted);
   return all;
 }
 
@@ -150,7 +150,7 @@ store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_u
   std::uint64_t new_scopes = 0;
   for (const EndpointName& name : wanted.endpoints) new_endpoints += endpoints_.contains(name) ? 0 : 1;
   for (const NameHash& name : wanted.scopes) new_scopes += scopes_.contains(name) ? 0 : 1;
-  collect_free(in_use);
+  collect_free(wanted, in_use);
   if (new_endpoints > free_slots_.size()) {
     return no_room(std::to_string(new_endpoints) + " new endpoints do not fit: " + std::to_string(free_slots_.size()) +
                    " of " + std::to_string(limits_.endpoints) + " slots are free; raise tables.endpoints");
@@ -170,10 +170,16 @@ store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_u
   return store::ok();
 }
 
-/// The lowest last, where they are taken from.
-void Identities::collect_free(const SlotInUse& in_use) {
+/// The lowest last, where they are taken from; before them those whose names are gone from the configuration.
+void Identities::collect_free(const Wanted& wanted, const SlotInUse& in_use) {
   free_slots_.clear();
   free_scopes_.clear();
+  for (const auto& [name, id] : endpoints_) {
+    if (!wanted.endpoints.contains(name) && !in_use(id.slot)) free_slots_.push_back(id.slot);
+  }
+  for (const auto& [name, index] : scopes_) {
+    if (!wanted.scopes.contains(name)) free_scopes_.push_back(index);
+  }
   for (std::uint32_t slot = limits_.endpoints; slot-- > 0;) {
     const bool free = endpoint_records_[slot].id.load(std::memory_order_relaxed) == 0;
     if (free && !in_use(slot)) free_slots_.push_back(slot);

@@ -21,7 +21,8 @@
 // used up before it is given: a process that is killed at any instant leaves whole records and no number twice.
 //
 // Ids and scopes are never reused; ids have 32 bits, scopes 24 (the affinity entry's layout). A slot is reused once it is
-// free and, as the caller says, no flow names it. When any of them runs out, assign() refuses and changes nothing.
+// free and, as the caller says, no flow names it; one that has only now become free is taken last. When any of them runs
+// out, assign() refuses and changes nothing.
 // Control thread only. O(endpoints log endpoints) a call.
 #pragma once
 
@@ -95,7 +96,7 @@ class Identities {
   NameHash hash(std::string_view name) const noexcept;
   Wanted wanted_by(std::span<const Service> services) const;
   store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);
-  void collect_free(const SlotInUse& in_use);
+  void collect_free(const Wanted& wanted, const SlotInUse& in_use);
   datapath::EndpointId endpoint(const EndpointName& name);
   std::uint32_t scope(const NameHash& name);
   void clear_gone(const Wanted& kept);

@@ -17,6 +17,13 @@ Service small(std::string name, std::vector<Endpoint> endpoints, bool sticky = t
   return service;
 }
 
+/// Zeroed, for one test.
+std::span<std::byte> memory_of(const IdentityLimits& limits) {
+  static std::vector<std::uint64_t> words;
+  words.assign(Identities::memory(limits) / 8, 0);
+  return std::as_writable_bytes(std::span(words));
+}
+
 TEST(Identities, keeps_names_that_stay) {
   EndpointSlots slots(8);
   Identities identities(slots);
@@ -133,6 +140,44 @@ TEST_F(Inherited, scopes_come_to_an_end) {
   const auto refused = identities.assign(std::vector{small("x/y:z", {})});
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("16777215"), std::string::npos) << refused.error().message;
+}
+
+TEST(Identities, what_is_gone_makes_room) {
+  EndpointSlots slots(2);
+  Identities identities(slots, {.endpoints = 2, .scopes = 1}, {}, memory_of({.endpoints = 2, .scopes = 1}));
+  const auto before =
+      *identities.assign(std::vector{small("x/y:z", {local_endpoint("10.0.0.1:80"), local_endpoint("10.0.0.2:80")})});
+  const auto after =
+      identities.assign(std::vector{small("p/q:r", {local_endpoint("10.0.0.3:80"), local_endpoint("10.0.0.4:80")})});
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_TRUE(slots.is((*after)[0].endpoints[0], EndpointSlots::ready));
+  EXPECT_FALSE(slots.is(before[0].endpoints[0], EndpointSlots::serving)) << "the slot is another's now";
+  EXPECT_EQ((*after)[0].endpoints[0].id, 3U) << "slots are used again, ids are not";
+  EXPECT_EQ((*after)[0].affinity_scope, 2U);
+}
+
+TEST(Identities, what_is_gone_makes_no_room_while_flows_name_it) {
+  EndpointSlots slots(1);
+  Identities identities(slots);
+  const std::vector old{small("x/y:z", {local_endpoint("10.0.0.1:80")})};
+  const auto before = *identities.assign(old);
+  const auto refused = identities.assign(std::vector{small("x/y:z", {local_endpoint("10.0.0.2:80")})},
+                                         [](std::uint32_t) { return true; });
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(slots.is(before[0].endpoints[0], EndpointSlots::ready)) << "nothing was changed";
+  EXPECT_EQ((*identities.assign(old))[0].endpoints, before[0].endpoints);
+}
+
+TEST(Identities, a_slot_that_was_free_before_is_taken_first) {
+  EndpointSlots slots(3);
+  Identities identities(slots);
+  const auto before = *identities.assign(std::vector{small("x/y:z", {local_endpoint("10.0.0.1:80")})});
+  const auto after = *identities.assign(std::vector{
+      small("x/y:z", {local_endpoint("10.0.0.2:80"), local_endpoint("10.0.0.3:80"), local_endpoint("10.0.0.4:80")})});
+  EXPECT_EQ(before[0].endpoints[0].slot, 0U);
+  EXPECT_EQ(after[0].endpoints[0].slot, 1U);
+  EXPECT_EQ(after[0].endpoints[1].slot, 2U);
+  EXPECT_EQ(after[0].endpoints[2].slot, 0U);
 }
 
 TEST(Identities, marks_weight_zero_as_draining) {
