@@ -90,6 +90,7 @@ Decision Balancer::assign(const Match& match, const net::Address& client, flow::
   };
   const auto given = affinity_.get_or_assign(key_of(port, client), now, selectable, pick);
   Decision decision = dnat_to(match, chosen, client, outcome_of(given.outcome));
+  decision.remembered = port.remembered_by(given.endpoint);
   decision.move = move;
   return decision;
 }
@@ -104,7 +105,11 @@ Decision Balancer::recall(const Match& match, const net::Address& client, flow::
   const auto known = affinity_.find(key_of(port, client), now);
   if (!known) return unknown;
   const std::optional<std::uint32_t> index = port.find(*known, match.set);
-  if (index) return dnat_to(match, *index, client, AffinityOutcome::hit);
+  if (index) {
+    Decision decision = dnat_to(match, *index, client, AffinityOutcome::hit);
+    decision.remembered = port.remembered_by(*known);
+    return decision;
+  }
   unknown.affinity = AffinityOutcome::moved;
   unknown.move = port.move_from(*known);
   return unknown;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <numeric>
 
 namespace limpet::service {
 
@@ -33,9 +34,25 @@ std::uint8_t state_of(const Endpoint& endpoint) {
   return endpoint.weight == 0 ? kServing : kServing | kReady;
 }
 
-/// Who shares a scope shares its clients' choices by address: the port is each service port's own.
-net::AddressPort address_name(const Endpoint& endpoint) {
-  return {endpoint.at.address, 0};
+/// Who shares a scope shares its clients' choices by address: the port is each service port's own. In its place stands how
+/// many endpoints of the service at this address have a lower one. In the order of its endpoints.
+std::vector<net::AddressPort> address_names(const Service& service) {
+  std::vector<std::uint32_t> order(service.endpoints.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t index) { return service.endpoints[index].at; });
+  std::vector<net::AddressPort> names(order.size());
+  std::uint16_t rank = 0;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const net::Address& address = service.endpoints[order[i]].at.address;
+    const bool again = i > 0 && address == service.endpoints[order[i - 1]].at.address;
+    rank = again ? static_cast<std::uint16_t>(rank + 1) : std::uint16_t{0};
+    names[order[i]] = {address, rank};
+  }
+  return names;
+}
+
+bool remembers_addresses(const Service& service) {
+  return service.affinity_timeout && service.shares_affinity();
 }
 
 /// Uses up a number, and returns it.
@@ -123,12 +140,34 @@ store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Servic
       const datapath::EndpointId id = endpoint({service_name, one.at});
       slots_.set(id, state_of(one));
       ids.endpoints.push_back(id);
-      const bool shared = service.affinity_timeout && service.shares_affinity();
-      ids.affinity_ids.push_back(shared ? endpoint({scope_name, address_name(one)}).id : id.id);
+      if (!remembers_addresses(service)) ids.affinity_ids.push_back(id.id);
+    }
+    if (remembers_addresses(service)) {
+      for (const net::AddressPort& name : address_names(service)) {
+        ids.affinity_ids.push_back(endpoint({scope_name, name}).id);
+      }
     }
     all.push_back(std::move(ids));
   }
+  for (std::size_t i = 0; i < services.size(); ++i) all[i].aliases = aliases(services[i]);
   return all;
+}
+
+AffinityAliases Identities::aliases(const Service& service) const {
+  AffinityAliases more;
+  if (!remembers_addresses(service)) return more;
+  const NameHash scope_name = hash(service.affinity_scope());
+  std::map<net::Address, std::map<std::uint16_t, std::uint32_t>> by_rank;  // index
+  const std::vector<net::AddressPort> names = address_names(service);
+  for (std::uint32_t i = 0; i < names.size(); ++i) by_rank[names[i].address].emplace(names[i].port, i);
+  for (const auto& [address, own] : by_rank) {
+    auto rank = static_cast<std::uint16_t>(own.size());
+    for (auto at = endpoints_.find({scope_name, {address, rank}}); at != endpoints_.end();
+         at = endpoints_.find({scope_name, {address, ++rank}})) {
+      more.emplace_back(at->second.id, own.at(static_cast<std::uint16_t>(rank % own.size())));
+    }
+  }
+  return more;
 }
 
 Identities::Wanted Identities::wanted_by(std::span<const Service> services) const {
@@ -139,8 +178,8 @@ Identities::Wanted Identities::wanted_by(std::span<const Service> services) cons
     if (!service.affinity_timeout) continue;
     const NameHash scope_name = hash(service.affinity_scope());
     wanted.scopes.insert(scope_name);
-    if (!service.shares_affinity()) continue;
-    for (const Endpoint& one : service.endpoints) wanted.endpoints.emplace(scope_name, address_name(one));
+    if (!remembers_addresses(service)) continue;
+    for (const net::AddressPort& name : address_names(service)) wanted.endpoints.emplace(scope_name, name);
   }
   return wanted;
 }

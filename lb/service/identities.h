@@ -3,7 +3,9 @@
 //
 //   endpoint ids   one per endpoint of a service port, in force in the EndpointSlots
 //   scopes         one per service port with affinity (or one that several share): the first half of an affinity's key
-//   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint
+//   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint. Where a
+//                  port has several endpoints at an address, the n-th by port number is the address's n-th; who has fewer
+//                  there counts round, so that each client keeps to one in every port
 //
 //   assign(new services)   same service name, same address:port   → same EndpointId
 //                          same scope name, affinity still on     → same scope
@@ -46,11 +48,15 @@
 
 namespace limpet::service {
 
+/// Ids as an affinity stores them, each with the index of the endpoint that it means here.
+using AffinityAliases = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
+
 /// The names of one service port.
 struct ServiceIds {
   std::uint32_t affinity_scope = 0;             // 0: no affinity
   std::vector<datapath::EndpointId> endpoints;  // in the order of Service::endpoints
   std::vector<std::uint32_t> affinity_ids;      // the same order: what an affinity of this scope stores
+  AffinityAliases aliases;                      // what else it may store
 };
 
 struct IdentityLimits {
@@ -97,6 +103,8 @@ class Identities {
   Wanted wanted_by(std::span<const Service> services) const;
   store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);
   void collect_free(const Wanted& wanted, const SlotInUse& in_use);
+  /// The ids of addresses of `service` that another service port of its scope has more endpoints at.
+  AffinityAliases aliases(const Service& service) const;
   datapath::EndpointId endpoint(const EndpointName& name);
   std::uint32_t scope(const NameHash& name);
   void clear_gone(const Wanted& kept);

@@ -15,6 +15,7 @@ ServicePort::ServicePort(Service service, ServiceIds ids, std::string_view node_
     on_this_node_.push_back(!node.empty() && node == node_name);
     by_id_.emplace(ids_.affinity_ids[i], i);
   }
+  by_id_.insert(ids_.aliases.begin(), ids_.aliases.end());
   cluster_ = gather(Set::cluster);
   local_ = gather(Set::local);
 }

@@ -54,9 +54,11 @@ class ServicePort {
   /// Why a client that is remembered for `id` must choose afresh, where find() has nothing.
   datapath::Move move_from(std::uint32_t id) const noexcept;
   /// What is remembered of a client that is sent to this endpoint; empty without affinity.
-  flow::AffinityName remembered(std::uint32_t index) const noexcept {
+  flow::AffinityName remembered(std::uint32_t index) const noexcept { return remembered_by(affinity_id(index)); }
+  /// Of one that is remembered for `id`; empty without affinity.
+  flow::AffinityName remembered_by(std::uint32_t id) const noexcept {
     if (affinity_scope() == 0) return {};
-    return {affinity_scope(), service_.affinity_prefix, affinity_id(index)};
+    return {affinity_scope(), service_.affinity_prefix, id};
   }
 
   /// The address under which affinity knows this client: its network's, where a prefix is configured.
@@ -80,7 +82,7 @@ class ServicePort {
   Service service_;
   ServiceIds ids_;
   std::vector<bool> on_this_node_;                          // by index
-  std::unordered_map<std::uint32_t, std::uint32_t> by_id_;  // EndpointId::id → index
+  std::unordered_map<std::uint32_t, std::uint32_t> by_id_;  // as an affinity stores it → index
   Members cluster_;
   Members local_;
 };

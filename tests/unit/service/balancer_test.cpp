@@ -125,6 +125,38 @@ TEST(Balancer, service_ports_may_share_their_clients_by_address) {
   }
 }
 
+// Two pods on one host network: an address is two endpoints of the one port, and one of the other.
+TEST(Balancer, keeps_clients_apart_who_share_an_address_and_a_scope) {
+  Service http = sticky_service();
+  http.endpoints = {local_endpoint("10.28.8.5:80"), local_endpoint("10.28.8.5:81")};
+  Service https = sticky_service();
+  https.name = "default/php-apache-svc:https";
+  https.port = 443;
+  https.node_port = 30558;
+  https.endpoints = {local_endpoint("10.28.8.5:8443"), local_endpoint("10.28.8.6:8443")};
+  http.affinity_group = https.affinity_group = "service default/php-apache-svc";
+  World world(seed_node(), {http, https});
+  std::set<std::uint16_t> used;
+  for (unsigned n = 1; n <= 20; ++n) {  // that none of 20 draws one of the two: 2^-19
+    const Decision one = world.decide(connection(client(n), kVip));
+    const Decision other = world.decide(connection(client(n), "10.31.240.99:443"));
+    const Decision again = world.decide(connection(client(n), kVip));
+    EXPECT_EQ(other.affinity, AffinityOutcome::hit);
+    EXPECT_EQ(other.endpoint, at("10.28.8.5:8443"));
+    EXPECT_EQ(other.remembered, one.remembered) << "so that the other's flows confirm it too";
+    EXPECT_EQ(again.affinity, AffinityOutcome::hit);
+    EXPECT_EQ(again.endpoint, one.endpoint);
+    used.insert(one.endpoint.port);
+  }
+  EXPECT_EQ(used, (std::set<std::uint16_t>{80, 81}));
+
+  http.endpoints[0].weight = 0;
+  world.reload(seed_node(), {http, https});
+  for (unsigned n = 1; n <= 20; ++n) {
+    EXPECT_EQ(world.decide(connection(client(n), kVip)).endpoint, at("10.28.8.5:81")) << "its neighbour drains alone";
+  }
+}
+
 TEST(Balancer, clients_of_one_network_may_be_one) {
   Service service = sticky_service();
   service.affinity_prefix = 24;

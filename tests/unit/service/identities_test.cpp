@@ -77,6 +77,23 @@ TEST(Identities, names_addresses_where_a_scope_is_shared) {
   EXPECT_EQ(ids[2].affinity_ids[0], ids[2].endpoints[0].id) << "alone, a service port remembers its endpoints";
 }
 
+// Of one service port two endpoints at 10.0.0.2, of the other one: both of the first port's are told apart, and mean
+// that one to the second port.
+TEST(Identities, tells_endpoints_at_one_address_apart_in_a_shared_scope) {
+  EndpointSlots slots(16);
+  Identities identities(slots);
+  Service http =
+      small("x/y:http", {local_endpoint("10.0.0.2:81"), local_endpoint("10.0.0.1:80"), local_endpoint("10.0.0.2:80")});
+  Service https = small("x/y:https", {local_endpoint("10.0.0.3:443"), local_endpoint("10.0.0.2:443")});
+  http.affinity_group = https.affinity_group = "service x/y";
+  const auto ids = *identities.assign(std::vector{http, https});
+  const std::uint32_t first = ids[0].affinity_ids[2], second = ids[0].affinity_ids[0];  // by port: 80, 81
+  EXPECT_NE(first, second);
+  EXPECT_EQ(ids[1].affinity_ids[1], first);
+  EXPECT_TRUE(ids[0].aliases.empty());
+  EXPECT_EQ(ids[1].aliases, (AffinityAliases{{second, 1}}));
+}
+
 /// The memory of a process that is gone, as the next one finds it.
 class Inherited : public testing::Test {
  protected:
