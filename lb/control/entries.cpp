@@ -86,12 +86,11 @@ ordered_json to_json(const service::ServicePort& port, std::uint32_t index, cons
   return json;
 }
 
-ordered_json to_json(const AffinityEntry& entry, const Names& names) {
+ordered_json to_json(const AffinityEntry& entry, const Names::Endpoint& endpoint, const Names& names) {
   const service::ServicePort* const port = names.scope(entry.scope);
-  const Names::Endpoint endpoint = names.endpoint(entry.endpoint_id);
   const bool gone = endpoint.port == nullptr;
   ordered_json json;
-  json["service"] = name_or_null(port);
+  json["service"] = name_or_null(gone || port == nullptr ? port : endpoint.port);
   json["client"] = entry.client.to_string();
   json["endpoint"] = gone ? ordered_json(nullptr) : ordered_json(endpoint.port->address(endpoint.index).to_string());
   json["confirmed"] = entry.confirmed;

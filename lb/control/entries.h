@@ -5,8 +5,9 @@
 //             externalTrafficPolicy, internalTrafficPolicy, masquerade, endpoints: how many, usable: of these with weight
 //   endpoint  service, protocol, endpoint, node|null, weight, state: "ready|draining|gone", id, opened, active, established,
 //             refused, timed_out
-//   affinity  service|null, client, endpoint|null, confirmed, age, expires_in|null (never; or its service is gone), [endpoint_id] (of an endpoint
-//             that has left the configuration), [scope] (of such a service)
+//   affinity  service|null, client, endpoint|null, confirmed, age, expires_in|null (never; or its service is gone),
+//             [endpoint_id] (of an endpoint that has left the configuration), [scope] (of such a service). The service
+//             is the endpoint's own, also where several share the scope
 //   flow      protocol, state, client, service_address, endpoint, service|null, [client_near], [egress], confirmed, direct,
 //             expires_in
 #pragma once
@@ -21,7 +22,8 @@ namespace limpet::control {
 nlohmann::ordered_json to_json(const service::ServicePort& port);
 nlohmann::ordered_json to_json(const service::ServicePort& port, std::uint32_t endpoint,
                                const EndpointFigures& figures);
-nlohmann::ordered_json to_json(const AffinityEntry& entry, const Names& names);
+/// `endpoint`: of those that names.endpoints(entry.endpoint_id) gives; its port is nullptr if there is none.
+nlohmann::ordered_json to_json(const AffinityEntry& entry, const Names::Endpoint& endpoint, const Names& names);
 nlohmann::ordered_json to_json(const FlowEntry& entry, const Names& names);
 
 }  // namespace limpet::control

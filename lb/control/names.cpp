@@ -3,38 +3,36 @@
 #include <utility>
 
 namespace limpet::control {
-namespace {
-
-template <typename Map, typename Key>
-const service::ServicePort* find(const Map& map, const Key& key) {
-  const auto found = map.find(key);
-  return found == map.end() ? nullptr : found->second;
-}
-
-}  // namespace
-
 Names::Names(std::shared_ptr<const service::Snapshot> snapshot) : snapshot_(std::move(snapshot)) {
   for (const auto& port : snapshot_->ports()) {
     services_.emplace(port->service().name, port.get());
     if (port->affinity_scope() != 0) scopes_.emplace(port->affinity_scope(), port.get());
     for (std::uint32_t i = 0; i < port->service().endpoints.size(); ++i) {
-      endpoints_.emplace(port->id(i).id, Endpoint{port.get(), i});
-      endpoints_.emplace(port->affinity_id(i), Endpoint{port.get(), i});  // of several ports, if they share the scope
+      const std::uint32_t id = port->id(i).id;
+      endpoints_[id].push_back({port.get(), i});
+      if (port->affinity_id(i) != id) endpoints_[port->affinity_id(i)].push_back({port.get(), i});
     }
   }
 }
 
 Names::Endpoint Names::endpoint(std::uint32_t id) const {
+  const auto all = endpoints(id);
+  return all.empty() ? Endpoint{} : all.front();
+}
+
+std::span<const Names::Endpoint> Names::endpoints(std::uint32_t id) const {
   const auto found = endpoints_.find(id);
-  return found == endpoints_.end() ? Endpoint{} : found->second;
+  return found == endpoints_.end() ? std::span<const Endpoint>() : found->second;
 }
 
 const service::ServicePort* Names::scope(std::uint32_t scope) const {
-  return find(scopes_, scope);
+  const auto found = scopes_.find(scope);
+  return found == scopes_.end() ? nullptr : found->second;
 }
 
 const service::ServicePort* Names::service(const std::string& name) const {
-  return find(services_, name);
+  const auto found = services_.find(name);
+  return found == services_.end() ? nullptr : found->second;
 }
 
 }  // namespace limpet::control

@@ -1,12 +1,16 @@
 // names.h: what endpoint ids and affinity scopes are called, by a snapshot. Built once for each snapshot, O(endpoints); each
 // question O(1).
+//
+// Where several service ports share a scope, an id in it is an address's, and so the endpoints of several of them.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "lb/service/snapshot.h"
 
@@ -23,14 +27,17 @@ class Names {
 
   const service::Snapshot& snapshot() const noexcept { return *snapshot_; }
   bool is_of(const service::Snapshot* snapshot) const noexcept { return snapshot_.get() == snapshot; }
+  /// The first of endpoints().
   Endpoint endpoint(std::uint32_t id) const;
+  /// All that the id names, in the order of the services; empty: it has left the configuration.
+  std::span<const Endpoint> endpoints(std::uint32_t id) const;
   // nullptr: no such service.
   const service::ServicePort* scope(std::uint32_t scope) const;
   const service::ServicePort* service(const std::string& name) const;
 
  private:
   std::shared_ptr<const service::Snapshot> snapshot_;
-  std::unordered_map<std::uint32_t, Endpoint> endpoints_;
+  std::unordered_map<std::uint32_t, std::vector<Endpoint>> endpoints_;
   std::unordered_map<std::uint32_t, const service::ServicePort*> scopes_;
   std::unordered_map<std::string, const service::ServicePort*> services_;
 };

@@ -185,11 +185,12 @@ Response Resources::affinity(Query& query) {
     return tables_.visit_affinity(from, budget, [&](const AffinityEntry& entry) {
       if (wanted != nullptr && (wanted->affinity_scope() == 0 || entry.scope != wanted->affinity_scope())) return;
       if (!fits(client, entry.client)) return;
-      if (at) {
-        const Names::Endpoint endpoint = known.endpoint(entry.endpoint_id);
-        if (endpoint.port == nullptr || endpoint.port->address(endpoint.index) != *at) return;
-      }
-      items.push_back(to_json(entry, known));
+      const auto endpoints = known.endpoints(entry.endpoint_id);
+      const auto shown = std::ranges::find_if(endpoints, [&](const Names::Endpoint& one) {
+        return (wanted == nullptr || one.port == wanted) && fits(at, one.port->address(one.index));
+      });
+      if (at && shown == endpoints.end()) return;
+      items.push_back(to_json(entry, shown != endpoints.end() ? *shown : known.endpoint(entry.endpoint_id), known));
     });
   });
 }

@@ -58,6 +58,27 @@ TEST_F(AffinityBatch, WhatIsListedIsWhatIsTaken) {
   EXPECT_EQ(resources.answer(Method::get, "/v1/affinity").body["items"], before);
 }
 
+TEST_F(AffinityBatch, WhatIsListedOfASharedScopeIsTaken) {
+  auto services = three_services();
+  services[1] = services[0];
+  services[1].name = "t/web:https";
+  services[1].port = 443;
+  services[1].node_port = 30443;
+  services[1].endpoints = {service::remote_endpoint("10.2.0.9:8443")};
+  services[0].affinity_group = services[1].affinity_group = "service t/web";
+  FakeTables shared(services);
+  Resources api(shared);
+  shared.remember(1, "203.0.113.7", 0);
+  std::vector<NamedEntry> entries;
+  const Response listed = api.answer(Method::get, "/v1/affinity");
+  for (const ordered_json& item : listed.body["items"]) entries.push_back(entry_from(item).value());
+  const auto before = std::exchange(shared.affinity, {});
+  const auto answer = api.answer(Method::post, "/v1/affinity", to_json(std::span(entries)).dump());
+  EXPECT_EQ(outcome_from(answer.body).taken, 1U) << answer.body;
+  ASSERT_THAT(shared.affinity, SizeIs(1));
+  EXPECT_EQ(shared.affinity.front().endpoint_id, before.front().endpoint_id);
+}
+
 TEST_F(AffinityBatch, WhatIsLeftIsCounted) {
   tables.remember(0, "203.0.113.1", 0);
   const BatchOutcome outcome = post({

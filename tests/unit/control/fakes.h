@@ -88,9 +88,11 @@ class FakeTables final : public Tables {
   std::uint32_t endpoint(std::size_t service, std::uint32_t index) const {
     return snapshot_->ports()[service]->id(index).id;
   }
+  /// As the service's own connections would be remembered.
   void remember(std::size_t service, const std::string& client, std::uint32_t index, bool confirmed = true,
                 flow::Milliseconds age = {}) {
-    affinity.push_back({scope(service), ip(client), endpoint(service, index), confirmed, age});
+    const service::ServicePort& port = *snapshot_->ports()[service];
+    affinity.push_back({scope(service), port.known_as(ip(client)), port.affinity_id(index), confirmed, age});
   }
   /// A TCP flow of t/web:http.
   void connect(const std::string& client, std::uint32_t index, std::string_view state = "ESTABLISHED") {

@@ -87,6 +87,42 @@ TEST_F(ResourcesTest, AffinitySaysWhoIsRememberedForWhat) {
   EXPECT_EQ(column("/v1/affinity?service=t/bare:http", "client"), Texts{}) << "it has no affinity";
 }
 
+/// t/web:http and t/web:https share their clients; 10.2.0.2 serves both, 10.2.0.1 and 10.2.0.4 one each.
+std::vector<service::Service> two_that_share() {
+  std::vector<service::Service> services = three_services();
+  services.resize(2);
+  services[1] = services[0];
+  services[1].name = "t/web:https";
+  services[1].port = 443;
+  services[1].node_port = 30443;
+  services[1].endpoints = {service::remote_endpoint("10.2.0.2:8443"), service::remote_endpoint("10.2.0.4:8443")};
+  for (service::Service& one : services) one.affinity_group = "service t/web";
+  return services;
+}
+
+TEST_F(ResourcesTest, WhereAScopeIsSharedAnEntryHasTheEndpointsOwnService) {
+  FakeTables shared(two_that_share());
+  Resources api(shared);
+  shared.remember(0, "10.1.0.1", 0);
+  shared.remember(0, "10.1.0.2", 1);
+  shared.remember(1, "10.1.0.4", 1);
+  const auto ask = [&](const std::string& query) {
+    std::vector<std::string> lines;
+    const Response answer = api.answer(Method::get, "/v1/affinity" + query);
+    for (const ordered_json& item : answer.body["items"]) {
+      lines.push_back(item["service"].get<std::string>() + " " + item["endpoint"].get<std::string>());
+    }
+    return lines;
+  };
+  EXPECT_EQ(ask(""), (Texts{"t/web:http 10.2.0.1:8080", "t/web:http 10.2.0.2:8080", "t/web:https 10.2.0.4:8443"}));
+  EXPECT_EQ(ask("?service=t/web:https"),
+            (Texts{"t/web:http 10.2.0.1:8080", "t/web:https 10.2.0.2:8443", "t/web:https 10.2.0.4:8443"}))
+      << "its own endpoint, where it has one at that address";
+  EXPECT_EQ(ask("?endpoint=10.2.0.2:8443"), Texts{"t/web:https 10.2.0.2:8443"});
+  EXPECT_EQ(ask("?endpoint=10.2.0.2:8080"), Texts{"t/web:http 10.2.0.2:8080"});
+  EXPECT_EQ(ask("?service=t/web:http&endpoint=10.2.0.2:8443"), Texts{}) << "it has no such endpoint";
+}
+
 TEST_F(ResourcesTest, FlowsSayWhoSpeaksToWhom) {
   tables.connect("203.0.113.7:40000", 0);
   tables.connect("10.1.0.2:40000", 1, "SYN_SENT");
