@@ -4,6 +4,7 @@
 // Where several service ports share a scope, an id in it is an address's, and so the endpoints of several of them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -33,12 +34,19 @@ class Names {
   std::span<const Endpoint> endpoints(std::uint32_t id) const;
   // nullptr: no such service.
   const service::ServicePort* scope(std::uint32_t scope) const;
+  /// The network under which the scope knows a client that it has remembered as `client`.
+  net::Prefix network(std::uint32_t scope, const net::Address& client) const;
   const service::ServicePort* service(const std::string& name) const;
 
  private:
   std::shared_ptr<const service::Snapshot> snapshot_;
+  struct Scope {
+    const service::ServicePort* first = nullptr;
+    std::array<std::uint8_t, 2> prefix{};  // of IPv4 and IPv6 clients; 0: whole addresses
+  };
+
   std::unordered_map<std::uint32_t, std::vector<Endpoint>> endpoints_;
-  std::unordered_map<std::uint32_t, const service::ServicePort*> scopes_;
+  std::unordered_map<std::uint32_t, Scope> scopes_;
   std::unordered_map<std::string, const service::ServicePort*> services_;
 };
 

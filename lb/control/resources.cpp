@@ -30,6 +30,11 @@ bool fits(const std::optional<net::Prefix>& wanted, const net::Address& found) {
   return !wanted || wanted->contains(found);
 }
 
+/// Have they an address in common? A scope that masks its clients knows them by their network.
+bool meets(const std::optional<net::Prefix>& wanted, const net::Prefix& found) {
+  return !wanted || wanted->contains(found.address()) || found.contains(wanted->address());
+}
+
 /// A cursor may be any number that somebody wrote.
 Tables::Cursor sum(Tables::Cursor from, std::size_t budget) {
   return from + std::min<Tables::Cursor>(budget, std::numeric_limits<Tables::Cursor>::max() - from);
@@ -184,7 +189,7 @@ Response Resources::affinity(Query& query) {
   return fill(std::move(page), [&](Cursor from, std::size_t budget, ordered_json& items) {
     return tables_.visit_affinity(from, budget, [&](const AffinityEntry& entry) {
       if (wanted != nullptr && (wanted->affinity_scope() == 0 || entry.scope != wanted->affinity_scope())) return;
-      if (!fits(client, entry.client)) return;
+      if (!meets(client, known.network(entry.scope, entry.client))) return;
       const auto endpoints = known.endpoints(entry.endpoint_id);
       const auto shown = std::ranges::find_if(endpoints, [&](const Names::Endpoint& one) {
         return (wanted == nullptr || one.port == wanted) && fits(at, one.port->address(one.index));

@@ -2,7 +2,7 @@
 //
 //   GET    /v1/services    ?service= &protocol=
 //   GET    /v1/endpoints   ?service= &protocol= &endpoint=IP:PORT
-//   GET    /v1/affinity    ?service= &client=CIDR &endpoint=IP:PORT
+//   GET    /v1/affinity    ?service= &client=CIDR &endpoint=IP:PORT     a client of a masked scope: by its network
 //   POST   /v1/affinity    entries from elsewhere: affinity_batch.h
 //   GET    /v1/flows       ?service= &client=CIDR &endpoint=IP:PORT &protocol= &state=
 //   GET    /v1/queues

@@ -123,6 +123,28 @@ TEST_F(ResourcesTest, WhereAScopeIsSharedAnEntryHasTheEndpointsOwnService) {
   EXPECT_EQ(ask("?service=t/web:http&endpoint=10.2.0.2:8443"), Texts{}) << "it has no such endpoint";
 }
 
+TEST_F(ResourcesTest, AClientIsFoundUnderTheNetworkThatItIsKnownBy) {
+  auto services = three_services();
+  services[0].affinity_prefix = 24;
+  FakeTables masked(services);
+  Resources api(masked);
+  masked.remember(0, "203.0.113.7", 0);
+  masked.remember(1, "203.0.113.7", 0);
+  struct Case {
+    const char* client;
+    Texts services;
+  };
+  const Texts both{"t/web:http", "t/dns:dns"};
+  for (const Case& one : {Case{"203.0.113.7", both}, Case{"203.0.113.0/28", both}, Case{"203.0.0.0/16", both},
+                          Case{"203.0.113.9", {"t/web:http"}}, Case{"203.0.113.128/25", {"t/web:http"}},
+                          Case{"203.0.114.7", {}}, Case{"203.0.112.0/24", {}}, Case{"::ffff:0:0/96", {}}}) {
+    Texts found;
+    const auto answer = api.answer(Method::get, std::string("/v1/affinity?client=") + one.client);
+    for (const ordered_json& item : answer.body["items"]) found.push_back(item["service"].get<std::string>());
+    EXPECT_EQ(found, one.services) << one.client;
+  }
+}
+
 TEST_F(ResourcesTest, FlowsSayWhoSpeaksToWhom) {
   tables.connect("203.0.113.7:40000", 0);
   tables.connect("10.1.0.2:40000", 1, "SYN_SENT");
