@@ -66,6 +66,11 @@ struct ScopePolicy {
   bool sliding = true;     // from the last new connection; false: from the assignment
 };
 
+/// By a timeout of which 0 means never; inclusive: at the timeout itself it holds.
+constexpr bool has_expired(Milliseconds age, Seconds timeout) noexcept {
+  return timeout != Seconds::zero() && age > timeout;
+}
+
 enum class Outcome : std::uint8_t { miss, hit, expired, moved };
 
 struct Assignment {

@@ -52,17 +52,13 @@ std::optional<std::uint32_t> index_of(const ServicePort& port, const net::Addres
   return static_cast<std::uint32_t>(found - endpoints.begin());
 }
 
-bool has_expired(flow::Milliseconds age, flow::Seconds timeout) {
-  return timeout != flow::Seconds::zero() && age > timeout;
-}
-
 std::size_t BatchOutcome::*take(const NamedEntry& entry, const Names& names, Tables& tables) {
   const ServicePort* const port = names.service(entry.service);
   if (port == nullptr) return &BatchOutcome::unknown_service;
   if (port->affinity_scope() == 0) return &BatchOutcome::without_affinity;
   const auto index = index_of(*port, entry.endpoint);
   if (!index) return &BatchOutcome::unknown_endpoint;
-  if (has_expired(entry.age, *port->service().affinity_timeout)) return &BatchOutcome::expired;
+  if (affinity::has_expired(entry.age, *port->service().affinity_timeout)) return &BatchOutcome::expired;
   const AffinityEntry put{.scope = port->affinity_scope(),
                           .client = port->known_as(entry.client),
                           .endpoint_id = port->affinity_id(*index),

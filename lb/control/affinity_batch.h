@@ -18,6 +18,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lb/affinity/affinity.h"
 #include "lb/affinity/affinity_text.h"
 #include "lb/control/names.h"
 #include "lb/control/query.h"

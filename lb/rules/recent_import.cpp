@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "lb/affinity/affinity.h"
 #include "lb/rules/chain_names.h"
 
 namespace limpet::rules {
@@ -47,10 +48,6 @@ std::vector<Owned> owned_lists(std::span<const RecentList> lists, const ByChain&
   return owned;
 }
 
-bool has_expired(flow::Milliseconds age, flow::Seconds timeout) {
-  return timeout != flow::Seconds(0) && age > timeout;
-}
-
 }  // namespace
 
 ImportedAffinities import_recent(std::span<const RecentList> lists, std::span<const KnownEndpoint> endpoints,
@@ -64,7 +61,7 @@ ImportedAffinities import_recent(std::span<const RecentList> lists, std::span<co
     }
     for (const RecentEntry& entry : list->entries) {
       const flow::Milliseconds age = jiffies.age(entry.last_seen);
-      if (has_expired(age, *endpoint->timeout)) {
+      if (affinity::has_expired(age, *endpoint->timeout)) {
         ++imported.expired;
       } else if (!taken.emplace(endpoint->service, entry.source).second) {
         ++imported.in_several;
