@@ -36,7 +36,7 @@
 //
 // So a slot in use is never a mixture (3), whatever happens; 1 and 2 may not hold where the lock word is held.
 // recover() restores them there: an entry that a probe does not reach is written to where its probe ends and then
-// cleared where it stood, a second one of the same key is cleared, until nothing changes; then it counts. Each of these
+// cleared where it stood, a second one of the same key, or one of another shard, is cleared, until nothing changes; then it counts. Each of these
 // is one of the changes above, so recover() may itself be killed. It terminates: every step shortens an entry's probe
 // or removes one.
 //
@@ -103,8 +103,10 @@ struct RecoveryCounts {
   std::uint64_t torn_shards = 0;  // whose lock word was held
   std::uint64_t moved = 0;        // entries that a probe did not reach
   std::uint64_t duplicates = 0;   // entries that were there twice
+  std::uint64_t strays = 0;       // entries in a shard that is not theirs: no kill leaves any, damage may
   RecoveryCounts& operator+=(const RecoveryCounts& other) noexcept {
     torn_shards += other.torn_shards, moved += other.moved, duplicates += other.duplicates;
+    strays += other.strays;
     return *this;
   }
 };
@@ -378,13 +380,19 @@ auto FlatTable<Layout>::Locked::choose_victim(std::uint32_t second, Judge&& judg
   return best;
 }
 
-/// True if the entry was not where a probe for it ends: it is there now, or it was a duplicate.
+/// True if the entry was not where a probe for it ends: it is there now, or gone: a duplicate, or a stray.
 template <SlotLayout Layout>
 bool FlatTable<Layout>::Locked::settle_entry(std::uint32_t index, RecoveryCounts& counts) noexcept {
   if (!is_used(index)) return false;
   const Key key = Layout::key_of(slots_[index]);
+  const std::uint64_t hash = table_.hash(key);
+  if (&table_.shards_[table_.shard_of(hash)] != &shard_) {
+    ++counts.strays;
+    store(index, kLast, 0);
+    return true;
+  }
   // Slot by slot: find() would overlook a free one before it in the same line, which erase() must not meet.
-  std::uint32_t end = table_.home_of(table_.hash(key));
+  std::uint32_t end = table_.home_of(hash);
   while (is_used(end) && !Layout::holds(slots_[end], key)) end = next(end);
   if (end == index) return false;
   if (is_used(end)) {

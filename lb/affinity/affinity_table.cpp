@@ -60,6 +60,7 @@ RecoveryCounts AffinityTable::recover(Instant now) noexcept {
 void AffinityTable::catch_up(Instant now) noexcept {
   if (head_.last_sweep == 0) return;
   const auto then = static_cast<std::int64_t>(head_.last_sweep - 1);
+  if (then < 0 || then > clock_.since_epoch(now)) return;  // damaged: nothing is known of when that was
   const std::int64_t gap = clock_.since_epoch(now) - then;
   if (gap < kLongGap) return;
   const std::uint32_t stamp_now = clock_.stamp(now);

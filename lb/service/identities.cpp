@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 #include <numeric>
+#include <unordered_set>
 
 namespace limpet::service {
 
@@ -34,8 +35,8 @@ std::uint8_t state_of(const Endpoint& endpoint) {
   return endpoint.weight == 0 ? kServing : kServing | kReady;
 }
 
-/// Who shares a scope shares its clients' choices by address: the port is each service port's own. In its place stands how
-/// many endpoints of the service at this address have a lower one. In the order of its endpoints.
+/// Who shares a scope shares its clients' choices by address: the port is each service port's own. In its place stands
+/// how many endpoints of the service at this address have a lower one. In the order of its endpoints.
 std::vector<net::AddressPort> address_names(const Service& service) {
   std::vector<std::uint32_t> order(service.endpoints.size());
   std::iota(order.begin(), order.end(), 0);
@@ -93,28 +94,45 @@ std::string Identities::layout(const IdentityLimits& limits) {
          " bytes, " + std::to_string(limits.scopes) + " scopes of " + std::to_string(sizeof(ScopeRecord));
 }
 
-/// Reads what is there. A record that names an id which was never given is damage, and counts as free.
+/// Reads what is there. A record with a number that was never given, or with another record's number or name, is damage,
+/// and becomes free.
 void Identities::attach(std::span<std::byte> memory) {
   header_ = std::launder(reinterpret_cast<Header*>(memory.data()));
   std::byte* const endpoints = memory.data() + sizeof(Header);
   std::byte* const scopes = endpoints + sizeof(EndpointRecord) * limits_.endpoints;
   endpoint_records_ = {std::launder(reinterpret_cast<EndpointRecord*>(endpoints)), limits_.endpoints};
   scope_records_ = {std::launder(reinterpret_cast<ScopeRecord*>(scopes)), limits_.scopes};
+  attach_endpoints();
+  attach_scopes();
+}
+
+void Identities::attach_endpoints() {
+  std::unordered_set<std::uint32_t> ids;
   for (std::uint32_t slot = 0; slot < limits_.endpoints; ++slot) {
     EndpointRecord& record = endpoint_records_[slot];
     const std::uint32_t id = record.id.load(std::memory_order_acquire);
     if (id == 0) continue;
     const bool known_family = record.family == net::Family::v4 || record.family == net::Family::v6;
-    if (!known_family || id >= header_->next_id.load(std::memory_order_relaxed)) {
-      record.id.store(0, std::memory_order_release);
-      continue;
-    }
-    const auto address = net::Address::from_wire(record.family, reinterpret_cast<const std::byte*>(&record.address));
-    endpoints_.emplace(EndpointName{record.name, {address, record.port}}, datapath::EndpointId{slot, id});
+    const auto is_new = [&] {
+      const auto address = net::Address::from_wire(record.family, reinterpret_cast<const std::byte*>(&record.address));
+      return endpoints_.emplace(EndpointName{record.name, {address, record.port}}, datapath::EndpointId{slot, id})
+          .second;
+    };
+    const bool given = id < header_->next_id.load(std::memory_order_relaxed);
+    const bool sound = known_family && given && ids.insert(id).second && is_new();
+    if (!sound) record.id.store(0, std::memory_order_release);
   }
+}
+
+void Identities::attach_scopes() {
+  std::unordered_set<std::uint32_t> scopes;
+  const std::uint32_t end = std::min(header_->next_scope.load(std::memory_order_relaxed), kScopes + 1);
   for (std::uint32_t index = 0; index < limits_.scopes; ++index) {
-    const std::uint32_t scope = scope_records_[index].scope.load(std::memory_order_acquire);
-    if (scope != 0 && scope <= kScopes) scopes_.emplace(scope_records_[index].name, index);
+    ScopeRecord& record = scope_records_[index];
+    const std::uint32_t scope = record.scope.load(std::memory_order_acquire);
+    if (scope == 0) continue;
+    const bool sound = scope < end && scopes.insert(scope).second && scopes_.try_emplace(record.name, index).second;
+    if (!sound) record.scope.store(0, std::memory_order_release);
   }
 }
 

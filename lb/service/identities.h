@@ -3,9 +3,9 @@
 //
 //   endpoint ids   one per endpoint of a service port, in force in the EndpointSlots
 //   scopes         one per service port with affinity (or one that several share): the first half of an affinity's key
-//   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint. Where a
-//                  port has several endpoints at an address, the n-th by port number is the address's n-th; who has fewer
-//                  there counts round, so that each client keeps to one in every port
+//   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint. Where
+//                  a port has several endpoints at an address, the n-th by port number is the address's n-th; who has
+//                  fewer there counts round, so that each client keeps to one in every port
 //
 //   assign(new services)   same service name, same address:port   → same EndpointId
 //                          same scope name, affinity still on     → same scope
@@ -23,8 +23,8 @@
 // used up before it is given: a process that is killed at any instant leaves whole records and no number twice.
 //
 // Ids and scopes are never reused; ids have 32 bits, scopes 24 (the affinity entry's layout). A slot is reused once it is
-// free and, as the caller says, no flow names it; one that has only now become free is taken last. When any of them runs
-// out, assign() refuses and changes nothing.
+// free and, as the caller says, no flow names it; one that has only now become free is taken last. When any of them
+// runs out, assign() refuses and changes nothing.
 // Control thread only. O(endpoints log endpoints) a call.
 #pragma once
 
@@ -99,6 +99,8 @@ class Identities {
   };
 
   void attach(std::span<std::byte> memory);
+  void attach_endpoints();
+  void attach_scopes();
   NameHash hash(std::string_view name) const noexcept;
   Wanted wanted_by(std::span<const Service> services) const;
   store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);

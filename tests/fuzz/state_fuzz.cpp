@@ -7,9 +7,11 @@
 //     1 header    edits of a good file: [offset 16 | byte] …
 //     2 flows     edits of a good table behind a good header: [offset 24 | byte] …; then it is recovered, searched, swept,
 //                 filled and emptied
+//     3 affinities, 4 affinities of a process that was killed in every shard, 5 names      (damaged_tables.h)
+//                 likewise
 //
-// Numbers are little-endian; offsets are taken modulo what there is. Kind 2 needs no file: its memory ends where the table
-// does, so that AddressSanitizer sees the first byte beyond.
+// Numbers are little-endian; offsets are taken modulo what there is. From kind 2 on no file is needed: the memory ends
+// where the table does, so that AddressSanitizer sees the first byte beyond.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -25,6 +27,7 @@
 
 #include "conntrack/flow/flow_table.h"
 #include "conntrack/store/mapped_region.h"
+#include "tests/fuzz/damaged_tables.h"
 #include "tests/fuzz/require.h"
 #include "tests/unit/flow/table_memory.h"
 
@@ -94,12 +97,8 @@ void fuzz_flows(std::span<const std::uint8_t> edits) {
     flow::FlowTable before(memory.options(), memory.bytes());
     populate(before);
   }
-  const std::span<std::byte> bytes = memory.bytes();
-  for (; edits.size() >= 4; edits = edits.subspan(4)) {
-    const std::size_t offset = edits[0] | std::size_t{edits[1]} << 8 | std::size_t{edits[2]} << 16;
-    bytes[offset % bytes.size()] = std::byte{edits[3]};
-  }
-  flow::FlowTable after(memory.options(), bytes);
+  fuzz::damage(memory.bytes(), edits);
+  flow::FlowTable after(memory.options(), memory.bytes());
   const flow::FlowRecovery found = after.recover([](const flow::Flow&) { return true; });
   if (found.usable) exercise(after, found.kept);
 }
@@ -150,15 +149,22 @@ void fuzz_file(bool whole, std::span<const std::uint8_t> input) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::span<const std::uint8_t> rest(data + 1, size - 1);
-  switch (data[0] % 3) {
+  switch (data[0] % 6) {
     case 0:
       fuzz_file(true, rest);
       break;
     case 1:
       fuzz_file(false, rest);
       break;
-    default:
+    case 2:
       fuzz_flows(rest);
+      break;
+    case 3:
+    case 4:
+      fuzz::fuzz_affinities(data[0] % 6 == 4, rest);
+      break;
+    default:
+      fuzz::fuzz_names(rest);
   }
   return 0;
 }
