@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
-#include <random>
 #include <string>
 #include <utility>
 
 #include "conntrack/flow/take_over.h"
+#include "lb/cli/random_key.h"
 #include "lb/node/local_ports.h"
 #include "lb/service/pipeline_settings.h"
 
@@ -19,15 +19,6 @@ namespace {
 
 /// Expired affinities are taken out after so long at most.
 constexpr std::chrono::seconds kAffinityLap{600};
-
-std::uint64_t random_word() {
-  static std::random_device device;
-  return std::uint64_t{device()} << 32 | device();
-}
-
-store::HashKey random_key() {
-  return {random_word(), random_word()};
-}
 
 flow::PortPool node_port_pool(const service::Config& config) {
   const auto ephemeral = node::read_local_ports();

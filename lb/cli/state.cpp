@@ -1,12 +1,12 @@
 #include "lb/cli/state.h"
 
 #include <new>
-#include <random>
 #include <utility>
 
 #include <unistd.h>
 
 #include "conntrack/flow/flow_table.h"
+#include "lb/cli/random_key.h"
 #include "lb/node/instance_name.h"
 
 namespace limpet::cli {
@@ -27,12 +27,6 @@ store::Error too_large(const std::vector<store::SectionSpec>& sections) {
   return {store::ErrorKind::unavailable,
           "tables: " + parts + "; this machine does not have them (" + std::to_string(machine_memory() >> 20) +
               " MiB in all): lower tables.flows, tables.affinity or tables.affinityIPv6"};
-}
-
-store::HashKey random_key() {
-  static std::random_device device;
-  const auto word = [] { return std::uint64_t{device()} << 32 | device(); };
-  return {word(), word()};
 }
 
 }  // namespace
