@@ -9,10 +9,10 @@
 // is the tables' own business: each must find its way from whatever a kill has left (flow_table.h).
 //
 // A file of another version, layout, boot or instance, cut short or damaged, is never read: it is renamed to
-// PATH.set-aside (an older one goes), warnings() says why, and a fresh one takes its place. Where there is no room for both,
-// open() refuses and the file stays where it is: whether it may go is the operator's to say. One that was never finished,
-// because its maker was killed first, holds nothing and is simply made again. A table that finds its section unusable can
-// have the same done with start_over().
+// PATH.set-aside (an older one goes), warnings() says why, and a fresh one takes its place. Where there is no room for
+// both, open() refuses and the file stays where it is: whether it may go is the operator's to say. One that was never
+// finished, because its maker was killed first, holds nothing and is simply made again. A table that finds its section
+// unusable can have the same done with start_over().
 //
 // Memory is all there from the start: fallocate, so that a full tmpfs is an error then, and no SIGBUS later; and populated,
 // so that no page fault meets a packet. Where tmpfs gives small pages only (shmem_enabled = never, the default),
@@ -64,7 +64,6 @@ class MappedRegion {
   std::chrono::milliseconds epoch() const noexcept { return std::chrono::milliseconds(header().epoch); }
   /// Secret, drawn when the file was made: what is hashed in it stays findable.
   const HashKey& seed(std::size_t index) const noexcept { return header().seeds[index]; }
-  std::string_view boot_id() const noexcept { return header().boot_id.data(); }
   /// How many processes have mapped it, this one included.
   std::uint64_t starts() const noexcept { return header().starts; }
   /// Its last user said mark_clean().

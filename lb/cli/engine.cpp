@@ -116,7 +116,7 @@ std::string Engine::inheritance() const {
   if (!inherited_) return {};
   const flow::FlowRecovery& flows = inherited_->flows;
   return std::to_string(flows.kept) + " flows and " + std::to_string(affinity_.counts().entries) + " affinities from " +
-         state_->path() + " in " + std::to_string(inherited_->took.count()) + " ms (" +
+         state_->path() + " (" + state_->history() + ") in " + std::to_string(inherited_->took.count()) + " ms (" +
          std::to_string(flows.undone + flows.finished + flows.mended) + " flows and " +
          std::to_string(inherited_->affinities.torn_shards) + " shards of affinities were being written)";
 }

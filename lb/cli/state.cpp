@@ -97,6 +97,12 @@ flow::Instant State::epoch() const noexcept {
   return region_ ? flow::Instant(region_->epoch()) : anonymous_->epoch;
 }
 
+std::string State::history() const {
+  if (!adopted()) return {};
+  return "start " + std::to_string(region_->starts()) + " of it, " +
+         (region_->was_clean() ? "after a clean stop" : "after a kill or a crash");
+}
+
 const std::vector<std::string>& State::warnings() const noexcept {
   static const std::vector<std::string> none;
   return region_ ? region_->warnings() : none;

@@ -46,6 +46,8 @@ class State {
 
   /// A process before this one has left it.
   bool adopted() const noexcept { return region_ && !region_->fresh(); }
+  /// Of one that was adopted, how it went on from process to process: "start 3 of it, after a clean stop".
+  std::string history() const;
   /// Where the next process will find it; empty: nowhere.
   std::string path() const { return region_ ? region_->path() : std::string(); }
   /// What an operator should know, in words.

@@ -61,5 +61,14 @@ TEST_F(StateFile, IsAdoptedWhateverElseIsChanged) {
   }
 }
 
+TEST_F(StateFile, SaysHowItWentOn) {
+  EXPECT_EQ(open(config)->history(), "") << "there was nobody before";
+  open(config)->mark_clean();
+  EXPECT_EQ(open(config)->history(), "start 3 of it, after a clean stop");
+  EXPECT_EQ(open(config)->history(), "start 4 of it, after a kill or a crash") << "said of the last process only";
+  config.state_path = "none";
+  EXPECT_EQ(open(config)->history(), "") << "it ends with the process";
+}
+
 }  // namespace
 }  // namespace limpet::cli

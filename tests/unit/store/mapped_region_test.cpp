@@ -29,7 +29,7 @@ TEST_F(Region, AFreshOneIsZeroAlignedAndOnlyOurs) {
   EXPECT_EQ(region.starts(), 1u);
   EXPECT_FALSE(region.was_clean());
   EXPECT_THAT(region.warnings(), testing::IsEmpty());
-  EXPECT_EQ(region.boot_id().size(), 36u);
+  EXPECT_EQ(std::string_view(header().boot_id.data()).size(), 36u);
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   EXPECT_LE(now - region.epoch(), std::chrono::minutes(1));
   EXPECT_GE(now, region.epoch());
