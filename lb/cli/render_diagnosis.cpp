@@ -123,8 +123,7 @@ constexpr std::array<Absence, 6> kAbsence{{
     {"", "packets to a service", "replies from endpoints", "direct from an endpoint's port"},
     {"limpet runs", "translated", "translated", "passes, unchanged"},
     {"killed, onDeath: hold", "wait for a retransmission", "dropped until it is back", "dropped until it is back"},
-    {"killed, onDeath: bypass", "wait for a retransmission", "pass untranslated, masqueraded ones are refused",
-     "passes"},
+    {"killed, onDeath: bypass", "wait for a retransmission", "pass untranslated", "passes"},
     {"stopped, stop: keep", "as killed", "as killed", "as killed"},
     {"stopped, stop: remove", "as if there were no service", "pass", "passes"},
 }};
@@ -146,7 +145,8 @@ void print_absence(const service::Config* config, Table& table, std::ostream& ou
     out << "  " << (config != nullptr && is_chosen(i, *config) ? "* " : "  ") << std::left << std::setw(25) << row.state
         << std::setw(29) << row.requests << std::setw(27) << row.replies << row.direct << '\n';
   }
-  out << "    The rest of the node's traffic is not touched. ICMP errors about translated flows pass untranslated.\n";
+  out << "    The rest of the node's traffic is not touched. ICMP errors about translated flows pass untranslated.\n"
+         "    Where replies of masqueraded connections pass untranslated, the node refuses them.\n";
   if (config != nullptr) out << "    * as this configuration has it\n";
 }
 

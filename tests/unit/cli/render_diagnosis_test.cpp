@@ -118,5 +118,21 @@ TEST(RenderDiagnosis, WhatTheConfigurationChoseIsMarked) {
   EXPECT_EQ(starred(config), "killed, onDeath: bypass|stopped, stop: remove|");
 }
 
+TEST(RenderDiagnosis, WhatHappensWithoutLimpetStandsInColumns) {
+  std::istringstream lines(printed(sample(), nullptr, false));
+  std::string line;
+  while (std::getline(lines, line) && line != "when limpet is not there") {
+  }
+  int rows = 0;
+  for (; std::getline(lines, line) && !line.starts_with("    The rest"); ++rows) {
+    for (const std::size_t column : {29u, 58u, 85u}) {
+      ASSERT_LT(column, line.size()) << line;
+      EXPECT_EQ(line[column - 1], ' ') << line;
+      EXPECT_NE(line[column], ' ') << line;
+    }
+  }
+  EXPECT_EQ(rows, 6);
+}
+
 }  // namespace
 }  // namespace limpet::cli
