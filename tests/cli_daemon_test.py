@@ -91,6 +91,18 @@ class Daemon(cli_test.Case):
                 self.check_refused(4, (*words, "--socket", self.path), re.escape(str(self.path)),
                                    "No such file", "`limpet run`")
 
+    def test_the_daemon_of_a_configuration_is_asked(self):
+        self.daemon(**{"/v1/affinity": {"items": [self.ENTRY], "next": None}})
+        config = self.path.parent / "limpet.yaml"
+        config.write_text(f"control: {{socket: {self.path}}}\n")
+        for words in (("affinity", "list"), ("show", "affinity")):
+            done = limpet(*words, "-c", config, "-j")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(json.loads(done.stdout), self.ENTRY)
+        self.check_refused(2, ("show", "affinity", "-c", config, "--socket", self.path), "excludes")
+        config.write_text("control: {socket: none}\n")
+        self.check_refused(3, ("show", "affinity", "-c", config), "control.socket is none")
+
     def test_a_list_is_followed_page_by_page(self):
         other = {**self.FLOW, "client": "203.0.113.8:1", "egress": "10.128.0.5:2000", "expires_in": 59}
         query = "/v1/flows?service=t/web:http&client=203.0.113.0/24&state=ESTABLISHED"

@@ -16,7 +16,7 @@ void add_list(CLI::App& affinity, int& exit_code) {
   const auto options = std::make_shared<ShowOptions>();
   options->what = "affinity";
   CLI::App* list = affinity.add_subcommand("list", "Which client has which endpoint");
-  add_socket(*list, options->socket);
+  add_daemon(*list, options->daemon);
   list->add_option("--service", options->service, "Of this service, namespace/name:port");
   list->add_option("--client", options->client, "Of this client: an address or a CIDR");
   list->add_option("--endpoint", options->endpoint, "Of this endpoint, IP:PORT");
@@ -28,7 +28,7 @@ void add_delete(CLI::App& affinity, int& exit_code) {
   const auto options = std::make_shared<EraseOptions>();
   options->command = "affinity delete";
   CLI::App* erase = affinity.add_subcommand("delete", "Forget a client: its next connection chooses afresh");
-  add_socket(*erase, options->socket);
+  add_daemon(*erase, options->daemon);
   erase->add_option("--client", options->client, "The client's address")->required();
   erase->add_option("--service", options->service, "With this service only, namespace/name:port");
   erase->add_flag("-j,--json", options->json, "One JSON object");
@@ -40,7 +40,7 @@ void add_flush(CLI::App& affinity, int& exit_code) {
   const auto all = std::make_shared<bool>(false);
   options->command = "affinity flush";
   CLI::App* flush = affinity.add_subcommand("flush", "Forget every client of a service, or of all services");
-  add_socket(*flush, options->socket);
+  add_daemon(*flush, options->daemon);
   CLI::Option* service = flush->add_option("--service", options->service, "Of this service, namespace/name:port");
   flush->add_flag("--all", *all, "Of all services")->excludes(service);
   flush->add_flag("-j,--json", options->json, "One JSON object");
@@ -57,7 +57,7 @@ void add_flush(CLI::App& affinity, int& exit_code) {
 }  // namespace
 
 int run_affinity_erase(const EraseOptions& options, std::ostream& out, std::ostream& err) {
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(options.command, client.error(), err);
   Target target("/v1/affinity");
   target.add("service", options.service).add("client", options.client);

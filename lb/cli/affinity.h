@@ -5,6 +5,7 @@
 //   flush   --service S | --all          all clients of a service, or of all services
 //   save, load, import-recent            affinity_transfer.h
 //
+// The daemon: [--socket PATH | -c FILE] (api_option.h).
 // Connections that are under way go on where they are. Exit codes: 0 done, be there anything to forget or not; 1 no such service;
 // 2 usage; 4 no daemon answers; 5 its socket is not for this user.
 #pragma once
@@ -14,11 +15,13 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/cli/api_option.h"
+
 namespace limpet::cli {
 
 struct EraseOptions {
   std::string command{};  // "affinity delete"
-  std::string socket{};
+  DaemonAddress daemon{};
   std::string service{};
   std::string client{};  // empty: all
   bool json = false;

@@ -164,7 +164,7 @@ bool print_errors(const std::string& command, std::span<const store::LineError> 
 
 int run_affinity_save(const TransferOptions& options, std::ostream& out, std::ostream& err) {
   const std::string command = "affinity save";
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
   DaemonPeer peer(std::move(*client));
   const bool to_file = options.file != "-";
@@ -195,7 +195,7 @@ int run_affinity_load(const TransferOptions& options, std::istream& in, std::ost
   if (!text) return complain(command, {store::ErrorKind::runtime, "cannot read " + options.file}, err);
   affinity::ParsedText parsed = affinity::parse_text(text, options.file == "-" ? "standard input" : options.file);
   if (!print_errors(command, parsed.errors, parsed.error_count, options.lenient, err)) return kExitConfiguration;
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
   DaemonPeer peer(std::move(*client));
   // A clock that was set back meanwhile makes nobody younger than he was.
@@ -234,7 +234,7 @@ ordered_json to_json(const rules::ImportedAffinities& imported) {
 
 int run_affinity_import(const TransferOptions& options, std::ostream& out, std::ostream& err) {
   const std::string command = "affinity import-recent";
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
   DaemonPeer peer(std::move(*client));
   const auto known = peer.endpoints();
@@ -261,7 +261,7 @@ void add_affinity_transfer(CLI::App& affinity, int& exit_code) {
   load->add_option("FILE", options->file, "- for standard input")->required();
   CLI::App* import = affinity.add_subcommand("import-recent", "Remember what kube-proxy's rules remember on this node");
   import->add_option("--from", options->folder, "The folder of the kernel's lists")->capture_default_str();
-  for (CLI::App* command : {save, load, import}) add_socket(*command, options->socket);
+  for (CLI::App* command : {save, load, import}) add_daemon(*command, options->daemon);
   for (CLI::App* command : {load, import}) {
     command->add_flag("--lenient", options->lenient, "Leave out lines that have errors, take the others");
     command->add_flag("-j,--json", options->json, "One JSON object");

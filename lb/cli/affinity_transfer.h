@@ -25,6 +25,7 @@
 
 #include "conntrack/store/result.h"
 #include "lb/affinity/affinity_text.h"
+#include "lb/cli/api_option.h"
 #include "lb/control/affinity_batch.h"
 #include "lb/control/client.h"
 #include "lb/rules/recent_import.h"
@@ -70,7 +71,7 @@ store::Result<control::BatchOutcome> put_affinities(AffinityPeer& peer, std::vec
                                                     flow::Milliseconds ago);
 
 struct TransferOptions {
-  std::string socket{};
+  DaemonAddress daemon{};
   std::string file{};                          // save, load
   std::string folder = "/proc/net/xt_recent";  // import-recent
   bool lenient = false;

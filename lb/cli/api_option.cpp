@@ -1,25 +1,50 @@
 #include "lb/cli/api_option.h"
 
-#include <filesystem>
+#include <algorithm>
 #include <ostream>
 #include <utility>
-#include <vector>
 
 #include "lb/cli/exit_code.h"
 #include "lb/control/query.h"
 #include "lb/control/socket_file.h"
 #include "lb/node/instance_name.h"
+#include "lb/service/config_reader.h"
 
 namespace limpet::cli {
 
-void add_socket(CLI::App& subcommand, std::string& socket) {
-  subcommand.add_option("--socket", socket, "The daemon's socket, if it is not where it is by default");
+CLI::Option* add_socket(CLI::App& subcommand, std::string& socket) {
+  return subcommand.add_option("--socket", socket, "The daemon's socket, if it is not where it is by default");
 }
 
-store::Result<control::Client> connect(const std::string& socket) {
-  const auto paths =
-      socket.empty() ? control::socket_candidates(node::instance_name()) : std::vector<std::filesystem::path>{socket};
-  return control::Client::connect(paths);
+void add_daemon(CLI::App& subcommand, DaemonAddress& daemon) {
+  CLI::Option* const socket = add_socket(subcommand, daemon.socket);
+  subcommand
+      .add_option("-c,--config", daemon.config, "The daemon's configuration file, if it names an instance or socket")
+      ->excludes(socket);
+}
+
+store::Result<std::vector<std::filesystem::path>> sockets_of(const DaemonAddress& daemon) {
+  using Paths = std::vector<std::filesystem::path>;
+  if (!daemon.socket.empty()) return Paths{daemon.socket};
+  if (daemon.config.empty()) return control::socket_candidates(node::instance_name());
+  const service::LoadedConfig loaded = service::load_config(daemon.config);
+  if (!loaded.config) {
+    const auto error = std::ranges::find(loaded.diagnostics, service::Severity::error, &service::Diagnostic::severity);
+    return store::Error{store::ErrorKind::configuration, to_string(*error)};
+  }
+  const service::Config& config = *loaded.config;
+  if (config.control_socket == "none") {
+    return store::Error{store::ErrorKind::configuration,
+                        daemon.config + " says that its daemon is not to be asked: control.socket is none"};
+  }
+  if (config.control_socket != "auto") return Paths{config.control_socket};
+  return control::socket_candidates(config.instance.empty() ? node::instance_name() : config.instance);
+}
+
+store::Result<control::Client> connect(const DaemonAddress& daemon) {
+  const auto paths = sockets_of(daemon);
+  if (!paths) return paths.error();
+  return control::Client::connect(*paths);
 }
 
 int complain(const std::string& command, const store::Error& error, std::ostream& err) {

@@ -1,9 +1,15 @@
-// api_option.h: `--socket PATH`: where the running daemon answers, for the subcommands that ask it.
+// api_option.h: where the running daemon answers, for the subcommands that ask it.
+//
+//   --socket PATH       there
+//   -c, --config FILE   where the daemon of this configuration does: control.socket, instance
+//   neither             where one without these two settings does, in this network namespace: this user's, else root's
 #pragma once
 
+#include <filesystem>
 #include <iosfwd>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <CLI/App.hpp>
 
@@ -11,10 +17,20 @@
 
 namespace limpet::cli {
 
-void add_socket(CLI::App& subcommand, std::string& socket);
+/// Empty: not given.
+struct DaemonAddress {
+  std::string socket{};
+  std::string config{};
+};
 
-/// A connection to the daemon at `socket`; empty: that of this network namespace, this user's or else root's.
-store::Result<control::Client> connect(const std::string& socket);
+/// Registers both options, which exclude each other.
+void add_daemon(CLI::App& subcommand, DaemonAddress& daemon);
+/// `--socket` alone, where the subcommand has a --config of its own.
+CLI::Option* add_socket(CLI::App& subcommand, std::string& socket);
+
+/// Where it may be, the likeliest first. Error: configuration, if the file has errors, or says that there is no socket.
+store::Result<std::vector<std::filesystem::path>> sockets_of(const DaemonAddress& daemon);
+store::Result<control::Client> connect(const DaemonAddress& daemon);
 
 /// Print "limpet COMMAND: …" if the request failed or was refused. The exit code.
 int conclude(const std::string& command, const store::Result<control::Response>& response, std::ostream& err);

@@ -44,7 +44,7 @@ class LinePrinter {
 
 int run_live_trace(const LiveTraceOptions& options, std::ostream& out, std::ostream& err) {
   const std::string command = "trace";
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
   std::optional<LinePrinter> printer;
   const auto begun = [&] {

@@ -8,10 +8,12 @@
 #include <iosfwd>
 #include <string>
 
+#include "lb/cli/api_option.h"
+
 namespace limpet::cli {
 
 struct LiveTraceOptions {
-  std::string socket{};
+  DaemonAddress daemon{};
   std::string from{};
   bool json = false;
 };

@@ -56,7 +56,7 @@ store::Result<control::Response> show_list(control::Client& client, const ShowOp
 
 int run_show(const ShowOptions& options, std::ostream& out, std::ostream& err) {
   const std::string command = "show " + options.what;
-  auto client = connect(options.socket);
+  auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
   const auto answer =
       options.what == "stats" ? show_stats(*client, options.json, out) : show_list(*client, options, out);
@@ -70,7 +70,7 @@ void add_show(CLI::App& app, int& exit_code) {
     const auto options = std::make_shared<ShowOptions>();
     options->what = what;
     CLI::App* sub = show->add_subcommand(what, about);
-    add_socket(*sub, options->socket);
+    add_daemon(*sub, options->daemon);
     const auto filter = [&](char letter, const char* name, std::string& value, const char* words) {
       if (filters.find(letter) != std::string_view::npos) sub->add_option(name, value, words);
     };

@@ -1,6 +1,6 @@
 // show.h: `limpet show services|endpoints|affinity|flows|queues|stats`: what the running daemon knows.
 //
-//   [--socket PATH] [-j] and, where the list has it: [--service NAMESPACE/NAME:PORT] [--client IP|CIDR]
+//   [--socket PATH | -c FILE] [-j] and, where the list has it: [--service NAMESPACE/NAME:PORT] [--client IP|CIDR]
 //   [--endpoint IP:PORT] [--protocol tcp] [--state ESTABLISHED]
 //
 // A table for people; -j prints the API's objects, one a line (lb/control/entries.h). Lists are read page by page and printed
@@ -12,11 +12,13 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/cli/api_option.h"
+
 namespace limpet::cli {
 
 struct ShowOptions {
   std::string what{};
-  std::string socket{};
+  DaemonAddress daemon{};
   std::string service{};
   std::string client{};
   std::string endpoint{};

@@ -110,7 +110,8 @@ int run_trace(const TraceOptions& options, std::ostream& out, std::ostream& err)
                     err);
   }
   if (options.pcap.empty()) {
-    return run_live_trace({.socket = options.socket, .from = client->to_string(), .json = options.json}, out, err);
+    return run_live_trace(
+        {.daemon = {options.socket, options.config}, .from = client->to_string(), .json = options.json}, out, err);
   }
   const auto config = load_or_complain(options.config, err);
   if (!config) return kExitConfiguration;
@@ -131,12 +132,12 @@ int run_trace(const TraceOptions& options, std::ostream& out, std::ostream& err)
 void add_trace(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<TraceOptions>();
   CLI::App* trace = app.add_subcommand("trace", "The path of a client's packets: live, or from a capture");
-  CLI::Option* config = trace->add_option("-c,--config", options->config, "Configuration file, for a capture");
+  CLI::Option* config =
+      trace->add_option("-c,--config", options->config, "Configuration file: the daemon's, or for a capture");
   CLI::Option* pcap = trace->add_option("--pcap", options->pcap, "Capture file, pcap or pcapng: offline");
   pcap->needs(config);
-  config->needs(pcap);
   trace->add_option("--from", options->from, "The client's address")->required();
-  add_socket(*trace, options->socket);
+  add_socket(*trace, options->socket)->excludes(config);
   trace->add_option("--in-interface", options->in_interface, "Interface that packets come in by")->needs(pcap);
   add_seed(*trace, options->seed);
   trace->add_flag("-j,--json", options->json, "One JSON object a line");

@@ -1,7 +1,7 @@
 // trace.h: `limpet trace --from IP`: the path of one client's packets: live, from the running daemon (live_trace.h), or with
 // --pcap from a capture. That is offline: nothing is diverted, no device is opened.
 //
-//   --from IP [--socket PATH] [-j]
+//   --from IP [--socket PATH | -c FILE] [-j]
 //   --from IP --pcap FILE -c FILE [--in-interface eth0] [--seed N] [-j]
 //
 // Each packet of the client is run through the pipeline at the hooks that it would cross on this node (lab/packet_path.h),
@@ -28,8 +28,8 @@
 namespace limpet::cli {
 
 struct TraceOptions {
-  std::string config{};
-  std::string pcap{};  // empty: live
+  std::string config{};  // live: the daemon's
+  std::string pcap{};    // empty: live
   std::string from{};
   std::string socket{};        // live only
   std::string in_interface{};  // empty: unknown

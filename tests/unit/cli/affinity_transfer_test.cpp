@@ -86,7 +86,7 @@ TEST(AffinityTransfer, NothingOfAFileWithAnErrorIsLoaded) {
   std::istringstream in(
       "limpet-affinity 1 2026-11-27T13:55:02.123Z\nt/web:http nobody 10.2.0.1:80 0 confirmed\nend 1\n");
   std::ostringstream out, err;
-  const TransferOptions options{.socket = "/nonexistent.sock", .file = "-"};
+  const TransferOptions options{.daemon = {.socket = "/nonexistent.sock"}, .file = "-"};
   EXPECT_EQ(run_affinity_load(options, in, out, err), 3);
   EXPECT_EQ(err.str(),
             "standard input:2: 'nobody' is no IP address; write one as in 203.0.113.7 or fd00::1\n"
@@ -97,7 +97,7 @@ TEST(AffinityTransfer, NothingOfAFileWithAnErrorIsLoaded) {
 TEST(AffinityTransfer, WithoutADaemonItSaysSo) {
   std::istringstream in("limpet-affinity 1 2026-11-27T13:55:02.123Z\nend 0\n");
   std::ostringstream out, err;
-  const TransferOptions options{.socket = "/nonexistent.sock", .file = "-"};
+  const TransferOptions options{.daemon = {.socket = "/nonexistent.sock"}, .file = "-"};
   EXPECT_EQ(run_affinity_load(options, in, out, err), 4);
   EXPECT_EQ(run_affinity_save(options, out, err), 4);
   EXPECT_EQ(run_affinity_import(options, out, err), 4);
