@@ -20,7 +20,7 @@ import unittest
 SEED = pathlib.Path(__file__).resolve().parents[1] / "deploy" / "seed.yaml"
 DATA = pathlib.Path(__file__).resolve().parent / "data"
 CONNECTION = ("--from", "203.0.113.7", "--to", "10.31.240.99:80")
-SUBCOMMANDS = ("run", "check", "explain", "replay", "trace", "show", "affinity", "divert", "doctor")
+SUBCOMMANDS = ("run", "check", "explain", "replay", "trace", "show", "affinity", "rules", "divert", "doctor")
 POINTER = r"--help"  # what to do about a command line that cannot be understood
 
 program = None  # the path of limpet, once main() knows it
@@ -77,6 +77,9 @@ class Usage(Case):
             ("affinity flush of nobody's", ("affinity", "flush"), "--service", "--all"),
             ("affinity flush of all and one", ("affinity", "flush", "--all", "--service", "t/web:http"), "--service",
              POINTER),
+            ("rules without a verb", ("rules",), "subcommand", POINTER),
+            ("rules explain without a file", ("rules", "explain"), "FILE", POINTER),
+            ("rules explain: no such table", ("rules", "explain", "-", "--table", "security"), "--table", "security"),
             ("trace without --from", ("trace", "-c", SEED, "--pcap", DATA / "any.pcap"), "--from", POINTER),
             ("trace: bad --from", ("trace", "-c", SEED, "--pcap", DATA / "any.pcap", "--from", "10.0.0.256"),
              "--from '10.0.0.256'", "as in 203.0.113.7"),
@@ -327,6 +330,39 @@ class Replay(Case):
         self.check_refused(1, ("replay", "-c", SEED, "--packets", self.events.parent / "none"), "none cannot be read")
         self.check_refused(2, ("replay", "-c", SEED), "--packets", POINTER)
         self.check_refused(2, ("replay", "--packets", self.write(self.event(0))), "--config", POINTER)
+
+
+class Rules(Case):
+    """The dump that limpet began with, as it stands in its document; expected values are the document's."""
+
+    DUMP = DATA / "session-affinity-seed.md"
+
+    def test_explain_says_what_the_document_says(self):
+        done = limpet("rules", "explain", self.DUMP, "-j")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout.count("\n"), 1, "one line")
+        found = json.loads(done.stdout)
+        (service,) = found["services"]
+        views = {view["name"]: view for view in service["views"]}
+        reached = {frontend["kind"]: views[frontend["routes"][0]["view"]] for frontend in service["frontends"]}
+        shares = {kind: {one["endpoint"]: round(one["share"], 5) for one in view["endpoints"]}
+                  for kind, view in reached.items()}
+        self.assertEqual(shares, {
+            "clusterIP": {"10.28.6.5:80": .25, "10.28.7.6:80": .25, "10.28.8.5:80": .25, "10.28.8.6:80": .25},
+            "nodePort": {"10.28.8.5:80": .5, "10.28.8.6:80": .5}})
+        self.assertEqual({view["affinity"]["seconds"] for view in views.values()}, {10800})
+        self.assertEqual((found["literal"], len(found["completed"])), ([], 6))
+
+    def test_explain_reads_the_standard_input(self):
+        done = subprocess.run([program, "rules", "explain", "-"], input=self.DUMP.read_text(), capture_output=True,
+                              text=True, timeout=30)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout, limpet("rules", "explain", self.DUMP).stdout)
+
+    def test_what_cannot_be_read_or_honoured_is_named(self):
+        self.check_refused(3, ("rules", "explain", DATA / "none"), "none: cannot be read", "name a readable file")
+        self.check_refused(3, ("rules", "explain", DATA / "README.md"), "README.md: holds no iptables rules",
+                           "iptables-save")
 
 
 class Trace(Case):

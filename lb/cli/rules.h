@@ -1,0 +1,26 @@
+// rules.h: `limpet rules`: what is an iptables program, and what is it as a configuration? Offline.
+//
+//   explain FILE [-j]     services, who reaches which endpoints with which shares, affinities, what is masqueraded; the
+//                         frame that a partial dump was completed by; which rules were recognised and which stay literal
+//
+// FILE and its options: rules_file.h. Exit codes: 0 ok, 2 usage, 3 the file cannot be read or honoured.
+#pragma once
+
+#include <iosfwd>
+
+#include <CLI/App.hpp>
+
+#include "lb/cli/rules_file.h"
+
+namespace limpet::cli {
+
+struct RulesExplainOptions {
+  RulesFileOptions file{};
+  bool json = false;
+};
+
+int run_rules_explain(const RulesExplainOptions& options, std::istream& in, std::ostream& out, std::ostream& err);
+/// Registers the subcommands; when one has been given and parsed, it runs and leaves its exit code in `exit_code`.
+void add_rules(CLI::App& app, int& exit_code);
+
+}  // namespace limpet::cli
