@@ -10,6 +10,7 @@ using affinity::RecentMatch;
 using affinity::RecentOperation;
 
 constexpr std::size_t kShortestRun = 2;
+constexpr std::size_t kFewestKeyed = 8;  // units: so many are looked at as fast as a key is looked up
 
 bool may_be_skipped(const RecentMatch& match) {
   const bool asks = match.operation == RecentOperation::rcheck || match.operation == RecentOperation::update;
@@ -175,6 +176,7 @@ Unit Planner::make_unit(std::uint32_t chain, const Shape& shape, std::uint32_t f
 void Planner::plan(std::uint32_t chain) {
   const auto& steps = chains_.paths_[chain].steps;
   auto plan = std::make_unique<Plan>();
+  std::vector<std::optional<UnitKey>> keys;
   std::uint32_t first = 0;
   while (first < steps.size()) {
     const Shape shape = shape_of(steps[first]);
@@ -186,13 +188,17 @@ void Planner::plan(std::uint32_t chain) {
     if (last - first >= kShortestRun) unit = make_unit(chain, shape, first, last);
     unit.first = first;
     if (unit.kind == Unit::Kind::rule) unit.last = last = first + 1;
-    plan->dispatch.add(static_cast<std::uint32_t>(plan->units.size()), unit_key(shape.conditions));
+    keys.push_back(unit_key(shape.conditions));
     plan->unit_of.insert(plan->unit_of.end(), last - first, static_cast<std::uint32_t>(plan->units.size()));
     plan->units.push_back(std::move(unit));
     first = last;
   }
-  const bool single = plan->units.size() == 1 && plan->units.front().kind == Unit::Kind::rule;
-  if (!plan->units.empty() && !single) chains_.paths_[chain].plan = std::move(plan);
+  const bool few = keys.size() < kFewestKeyed;
+  const bool runs = std::any_of(plan->units.begin(), plan->units.end(),
+                                [](const Unit& unit) { return unit.kind != Unit::Kind::rule; });
+  if (few && !runs) return;
+  for (std::uint32_t i = 0; i < keys.size(); ++i) plan->dispatch.add(i, few ? std::nullopt : keys[i]);
+  chains_.paths_[chain].plan = std::move(plan);
 }
 
 void Planner::plan() {
