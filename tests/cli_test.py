@@ -359,7 +359,23 @@ class Rules(Case):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, limpet("rules", "explain", self.DUMP).stdout)
 
+    def test_import_gives_what_check_takes(self):
+        done = limpet("rules", "import", self.DUMP, "--node", "here")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"\Adefault/php-apache-svc:http: nodePort 31332: .*2 local endpoints.* all 4 \(short "
+                         r"circuit\).*\n\Z")
+        with tempfile.TemporaryDirectory(prefix="limpet-cli-test-") as folder:
+            path = pathlib.Path(folder) / "imported.yaml"
+            path.write_text(done.stdout)
+            check = limpet("check", "-c", path)
+            self.assertEqual((check.returncode, check.stderr), (0, ""))
+            self.assertRegex(check.stdout, "1 service, 4 endpoints")
+            asked = limpet("explain", "-c", path, "--from", "203.0.113.7", "--to", "10.31.240.99:80", "-j")
+            self.assertEqual(json.loads(asked.stdout)["endpoints"],
+                             ["10.28.6.5:80", "10.28.7.6:80", "10.28.8.5:80", "10.28.8.6:80"])
+
     def test_what_cannot_be_read_or_honoured_is_named(self):
+        self.check_refused(2, ("rules", "import", self.DUMP, "--node", "a: b"), "--node 'a: b'", "write letters")
         self.check_refused(3, ("rules", "explain", DATA / "none"), "none: cannot be read", "name a readable file")
         self.check_refused(3, ("rules", "explain", DATA / "README.md"), "README.md: holds no iptables rules",
                            "iptables-save")
