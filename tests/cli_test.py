@@ -11,6 +11,7 @@ network or a privilege. Runs with the system's Python, standard library only.
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -281,6 +282,28 @@ class Replay(Case):
         self.assertEqual(first, self.objects("--seed", "7"))
         self.assertNotEqual(first, self.objects("--seed", "8"))
         self.assertEqual(sorted({one["endpoint"] for one in first}), self.PODS)  # one missing: 4 * 0.75^100
+
+    def test_an_iptables_program_is_replayed_too(self):
+        # The write-up's dump: from outside, the nodePort's two pods on this node, known for 10800 s (tick: 4 ms).
+        config = self.events.parent / "limpet.yaml"
+        shutil.copy(DATA / "session-affinity-seed.md", self.events.parent / "dump.md")
+        config.write_text("node: {nodeIP: 10.128.0.5}\nservices: []\nrules: {file: dump.md}\n")
+        door = "10.128.0.5:31332"
+        self.write(self.event(0, to=door), self.event(10800, to=door), self.event(21600.004, to=door),
+                   self.event(21601, to="10.128.0.5:80"))
+        done = limpet("replay", "-c", config, "--packets", self.events, "-j")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([(one["action"], one["affinity"], one["service"]) for one in found],
+                         [("dnat", affinity, "default/php-apache-svc:http") for affinity in ("miss", "hit", "expired")]
+                         + [("none", "none", None)])
+        self.assertEqual(found[0]["endpoints"], ["10.28.8.5:80", "10.28.8.6:80"])
+        self.assertEqual(found[0]["endpoint"], found[1]["endpoint"])
+        self.assertTrue(any(rule.endswith("-j DNAT --to-destination " + found[0]["endpoint"]) for rule in found[0]["why"]))
+        (self.events.parent / "dump.md").write_text("-A PREROUTING -j NOWHERE\n")
+        for words in (("replay", "-c", config, "--packets", self.events), ("explain", "-c", config, *CONNECTION)):
+            with self.subTest(words=words):
+                self.check_refused(3, words, "dump.md:1: ")
 
     def test_a_capture_is_a_timeline_too(self):
         # Of client_side.pcap: two TCP connections begin, and one datagram; none is for the sample's services.

@@ -49,10 +49,10 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
            std::ostream& err) {
   const auto node = lab::described_node(config.node, options.in_interface);
   // One connection is asked about, and it is the first: room for one client.
-  const auto subject = lab::BalancerSubject::build(config, 1, {});
+  const auto subject = lab::make_subject(config, options.config, 1, {});
   if (!node || !subject) {
     err << "limpet explain: " << (!node ? node.error() : subject.error()).message << '\n';
-    return node ? kExitConfiguration : kExitRuntime;
+    return node ? exit_code(subject.error().kind) : kExitRuntime;
   }
   if ((*subject)->is_local(connection.tuple.source.address, node->view)) {
     connection.hook = Hook::output;
@@ -65,7 +65,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
     }
   }
   pick::Rng rng(options.seed);
-  const auto decision = (*subject)->decider().decide(connection, node->view, flow::Instant{}, rng);
+  const auto decision = (*subject)->decide(connection, node->view, flow::Instant{}, rng);
   const auto explanation = (*subject)->describe(connection, node->view, decision);
   if (options.json) {
     out << to_json(explanation).dump() << '\n';

@@ -126,8 +126,8 @@ int run_replay(const ReplayOptions& options, std::ostream& out, std::ostream& er
   if (!events) return complain(events.error(), err);
   auto node = lab::EventNode::open(config->node);
   if (!node) return complain(node.error(), err);
-  const auto subject = lab::BalancerSubject::build(*config, config->tables.affinity, {options.seed, 1});
-  if (!subject) return complain({store::ErrorKind::configuration, subject.error().message}, err);
+  const auto subject = lab::make_subject(*config, options.config, config->tables.affinity, {options.seed, 1});
+  if (!subject) return complain(subject.error(), err);
   lab::Replay replay(**subject, *node, options.seed);
   const store::Status played = play_all(**events, replay, options, out, err);
   return played ? kExitOk : complain(played.error(), err);

@@ -24,10 +24,7 @@ store::Result<Replay::Played> Replay::play(const Event& event) {
   }
   const flow::Instant now = kBegin + std::chrono::floor<flow::Milliseconds>(event.time);
   subject_.tell_time(now);
-  played.decision = subject_.decider().decide(connection, node_.view(), now, rng_);
-  if (played.decision.remembered) {
-    subject_.decider().confirm(event.tuple.source.address, played.decision.remembered, now);
-  }
+  played.decision = subject_.decide(connection, node_.view(), now, rng_);
   return played;
 }
 

@@ -1,10 +1,9 @@
 // replay.h: a timeline of new connections, run through a Decider, as the workers would have run it.
 //
-//   Event ─▶ clock ─▶ Subject::tell_time ─▶ Decider::decide ─▶ Decider::confirm ─▶ Decision
+//   Event ─▶ clock ─▶ Subject::tell_time ─▶ Subject::decide ─▶ Decision
 //
-// The clock is the timeline's, in whole milliseconds, as the daemon's is. Every connection that is given an endpoint is
-// confirmed at once: who stands in a record of connections has proved itself. A source that is one of the node's addresses
-// means the OUTPUT hook. All choices come from the seed, one stream for the whole timeline: the same timeline, Subject and
+// The clock is the timeline's, in whole milliseconds, as the daemon's is. A source that is one of the node's addresses means
+// the OUTPUT hook. All choices come from the seed, one stream for the whole timeline: the same timeline, Subject and
 // seed give the same decisions, on any machine. One thread.
 #pragma once
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
+#include "lb/lab/program_subject.h"
 #include "lb/service/identities.h"
 #include "lb/service/snapshot.h"
 
@@ -33,6 +35,13 @@ BalancerSubject::BalancerSubject(const service::Config& config, std::uint32_t cl
       affinity_({.capacity_v4 = clients, .capacity_v6 = clients, .key = key}),
       reject_with_(config.reject_with) {}
 
+datapath::Decision BalancerSubject::decide(const datapath::NewConnection& connection, const node::NodeView& node,
+                                           flow::Instant now, pick::Rng& rng) {
+  const datapath::Decision decision = balancer_->decide(connection, node, now, rng);
+  if (decision.remembered) balancer_->confirm(connection.tuple.source.address, decision.remembered, now);
+  return decision;
+}
+
 service::Explanation BalancerSubject::describe(const datapath::NewConnection& connection, const node::NodeView& node,
                                                const datapath::Decision& decision) const {
   return service::describe(balancer_->snapshot(), connection, node, decision, reject_with_);
@@ -48,6 +57,30 @@ void BalancerSubject::tell_time(flow::Instant now) {
     *swept_ += std::min<flow::Milliseconds>(now - *swept_, kStep);
     affinity_.sweep(affinity_.slots(), *swept_);
   }
+}
+
+datapath::Decision MixedSubject::decide(const datapath::NewConnection& connection, const node::NodeView& node,
+                                        flow::Instant now, pick::Rng& rng) {
+  answered_ = first_.get();
+  const datapath::Decision decision = first_->decide(connection, node, now, rng);
+  if (decision.action != datapath::Action::none) return decision;
+  answered_ = second_.get();
+  return second_->decide(connection, node, now, rng);
+}
+
+store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, const std::string& file,
+                                                     std::uint32_t clients, const store::HashKey& key) {
+  std::unique_ptr<Subject> subject;
+  if (!config.rules_file.empty()) {
+    auto program = ProgramSubject::read((std::filesystem::path(file).parent_path() / config.rules_file).string());
+    if (!program) return program.error();
+    if (config.services.empty()) return std::unique_ptr<Subject>(std::move(*program));
+    subject = std::move(*program);
+  }
+  auto balancer = BalancerSubject::build(config, clients, key);
+  if (!balancer) return store::Error{store::ErrorKind::configuration, balancer.error().message};
+  if (subject == nullptr) return std::unique_ptr<Subject>(std::move(*balancer));
+  return std::unique_ptr<Subject>(new MixedSubject(std::move(*balancer), std::move(subject)));
 }
 
 }  // namespace limpet::lab

@@ -1,14 +1,21 @@
 // subject.h: what an offline command asks: a Decider with empty tables of its own, and the words for what it decides.
 //
-//   decider()   the production code, as the workers call it
-//   describe()  a decision that it has made, in words; changes nothing
-//   tell_time() what the daemon's timers do for its tables: before decisions of this instant are asked for
+//   tell_time()  what the daemon's timers do for its tables: before decisions of this instant are asked for
+//   decide()     the production code's Decider, as the workers call it. A client that is given an endpoint is confirmed at
+//                once: who stands in a record of connections has proved itself
+//   describe()   the decision just made, in words; changes nothing
 //
-// BalancerSubject is the declared services of a configuration. One thread.
+//   BalancerSubject   the declared services of a configuration
+//   ProgramSubject    an iptables program (program_subject.h)
+//   MixedSubject      the first, and the second for what is none of its own
+//
+// One thread.
 #pragma once
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "conntrack/flow/instant.h"
 #include "conntrack/store/result.h"
@@ -28,7 +35,8 @@ class Subject {
   Subject& operator=(const Subject&) = delete;
   virtual ~Subject() = default;
 
-  virtual datapath::Decider& decider() noexcept = 0;
+  virtual datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node,
+                                    flow::Instant now, pick::Rng& rng) = 0;
   virtual service::Explanation describe(const datapath::NewConnection& connection, const node::NodeView& node,
                                         const datapath::Decision& decision) const = 0;
   /// Does a connection from there begin on the node itself?
@@ -42,7 +50,8 @@ class BalancerSubject final : public Subject {
   static store::Result<std::unique_ptr<BalancerSubject>> build(const service::Config& config, std::uint32_t clients,
                                                                const store::HashKey& key);
 
-  service::Balancer& decider() noexcept override { return *balancer_; }
+  datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                            pick::Rng& rng) override;
   service::Explanation describe(const datapath::NewConnection& connection, const node::NodeView& node,
                                 const datapath::Decision& decision) const override;
   bool is_local(const net::Address& source, const node::NodeView& node) const override;
@@ -58,5 +67,35 @@ class BalancerSubject final : public Subject {
   service::RejectWith reject_with_;
   std::optional<flow::Instant> swept_;
 };
+
+class MixedSubject final : public Subject {
+ public:
+  MixedSubject(std::unique_ptr<Subject> first, std::unique_ptr<Subject> second)
+      : first_(std::move(first)), second_(std::move(second)) {}
+
+  datapath::Decision decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                            pick::Rng& rng) override;
+  service::Explanation describe(const datapath::NewConnection& connection, const node::NodeView& node,
+                                const datapath::Decision& decision) const override {
+    return answered_->describe(connection, node, decision);
+  }
+  bool is_local(const net::Address& source, const node::NodeView& node) const override {
+    return first_->is_local(source, node);
+  }
+  void tell_time(flow::Instant now) override {
+    first_->tell_time(now);
+    second_->tell_time(now);
+  }
+
+ private:
+  std::unique_ptr<Subject> first_, second_;
+  Subject* answered_ = nullptr;
+};
+
+/// Of all that `config` declares. `file`: the configuration's own path; other files are named as seen from its folder.
+/// Errors: configuration: more endpoints than a table takes, a rule that cannot be honoured; runtime: a file that cannot
+/// be read.
+store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, const std::string& file,
+                                                     std::uint32_t clients, const store::HashKey& key);
 
 }  // namespace limpet::lab

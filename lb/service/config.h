@@ -91,6 +91,7 @@ struct Config {
   std::string instance;                 // names both; empty: after the network namespace
   flow::Timeouts timeouts;
   std::vector<Service> services;
+  std::string rules_file;  // an iptables program, as seen from the configuration's folder; empty: none
 };
 
 }  // namespace limpet::service

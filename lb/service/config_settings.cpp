@@ -114,7 +114,7 @@ void read_instance(Fields& top, Config& config) {
 }
 
 /// Features of later versions: their keys are checked as far as they can be.
-void read_later_sections(Fields& top) {
+void read_later_sections(Fields& top, Config& config) {
   const format::Text file{"the path of a file"};
   top.section("kubernetes", [&](Fields& kubernetes) {
     std::vector<std::string> files;
@@ -123,9 +123,8 @@ void read_later_sections(Fields& top) {
     }
   });
   top.section("rules", [&](Fields& rules) {
-    std::string path;
-    if (rules.read_required("file", file, path)) {
-      warn_without_effect(rules, "file", "iptables programs are not run");
+    if (rules.read_required("file", file, config.rules_file)) {
+      rules.warning("file", "file is run by `limpet explain` and `limpet replay` alone: the daemon leaves it out");
     }
   });
 }
@@ -141,7 +140,7 @@ void read_settings(Fields& top, Config& config) {
   read_limits(top, config);
   read_timeouts(top, config);
   read_instance(top, config);
-  read_later_sections(top);
+  read_later_sections(top, config);
 }
 
 }  // namespace limpet::service

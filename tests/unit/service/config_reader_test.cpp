@@ -175,7 +175,7 @@ const Case kSettings[] = {
     {"every_later_feature_once",
      "kubernetes: {files: [a.json]}\nrules: {file: b}\nservices: []\n",
      {"f:1:21: warning: files has no effect in this version: only native services are balanced",
-      "f:2:15: warning: file has no effect in this version: iptables programs are not run",
+      "f:2:15: warning: file is run by `limpet explain` and `limpet replay` alone: the daemon leaves it out",
       "f:3:11: warning: services is empty: nothing is balanced"}},
 };
 INSTANTIATE_TEST_SUITE_P(settings, Diagnostics, testing::ValuesIn(kSettings), case_name);
