@@ -1,0 +1,126 @@
+// Of any iptables program: what is concluded from rules holds for packets, and every rule has its place in the meaning.
+#include <algorithm>
+#include <cmath>
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "lb/rules/facts.h"
+#include "lb/rules/meaning.h"
+#include "tests/property/rules_generators.h"
+
+namespace limpet::rules::properties {
+
+/// Few addresses, ports, interfaces and protocols: rules overlap, and packets match.
+net::Address near_address() {
+  return net::Address::from_v4(0x0a000000 + between(0, 7));
+}
+MaskedAddress near_network() {
+  return {near_address(), mask_of_length(Family::v4, between(29, 32))};
+}
+PortRange near_ports() {
+  const std::uint32_t first = between(0, 7);
+  return {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(between(first, 7))};
+}
+Rule near_rule() {
+  Rule rule;
+  const Protocol protocol = one_of<Protocol>({Protocol::tcp, Protocol::udp});
+  rule.source = maybe<MaskedAddress>(near_network);
+  rule.destination = maybe<MaskedAddress>(near_network);
+  rule.in_interface = maybe<std::string>([] { return one_of<std::string>({"a", "a+", "ab", "ab+", "b"}); });
+  rule.protocol = Condition<std::uint8_t>{static_cast<std::uint8_t>(protocol), false};
+  TransportMatch ports{protocol, {}, {}};
+  ports.source = maybe<PortRange>(near_ports);
+  ports.destination = maybe<PortRange>(near_ports);
+  rule.matches.emplace_back(ports);
+  return rule;
+}
+bool holds(const Rule& rule, const Facts& packet) {
+  return header_matches(rule, packet) && matches(std::get<TransportMatch>(rule.matches.front()), packet);
+}
+
+RC_GTEST_PROP(DemandsProperties, WhatFollowsHoldsForPackets, ()) {
+  const Rule known = near_rule(), asked = near_rule();
+  const Demands demands = dissect(known).demands, more = dissect(asked).demands;
+  const bool implied = implies(demands, more);
+  const bool contradicted = std::any_of(more.begin(), more.end(), [&](const Demand& demand) {
+    return relation(demands, demand) == Relation::contradicted;
+  });
+  RC_TAG(implied ? "implied" : contradicted ? "contradicted" : "open");
+  RC_LOG() << print(demands, Family::v4) << "   " << print(more, Family::v4);
+  for (int i = 0; i < 200; ++i) {
+    Facts packet;
+    packet.tuple = {one_of<Protocol>({Protocol::tcp, Protocol::udp}),
+                    {near_address(), static_cast<std::uint16_t>(between(0, 7))},
+                    {near_address(), static_cast<std::uint16_t>(between(0, 7))}};
+    const auto interface = one_of<std::string>({"a", "ab", "abc", "b", ""});
+    packet.in_interface = interface;
+    if (!holds(known, packet)) continue;
+    if (implied) RC_ASSERT(holds(asked, packet));
+    if (contradicted) RC_ASSERT(!holds(asked, packet));
+  }
+}
+
+/// Any rules, behind every hook; chains that jump nowhere behind them.
+Ruleset reached_ruleset() {
+  Ruleset rules = any_ruleset();
+  for (TableRules& table : rules.tables) {
+    for (std::uint32_t left = between(0, 3); left > 0; --left) {
+      Rule rule = any_rule(rules.family, table.table);
+      const bool jumps = std::holds_alternative<Jump>(rule.target) || std::holds_alternative<Goto>(rule.target);
+      if (!jumps) table.chain("OTHER").rules.push_back(std::move(rule));
+    }
+    for (const char* const hook : {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}) {
+      if (!is_built_in(table.table, hook)) continue;
+      Rule rule;
+      rule.target = Jump{"MINE"};
+      table.chain(hook).rules.push_back(std::move(rule));
+    }
+  }
+  return rules;
+}
+
+RC_GTEST_PROP(MeaningProperties, EveryRuleHasItsPlace, ()) {
+  const Ruleset rules = reached_ruleset();
+  const Meaning meaning = find_meaning(rules);
+  std::size_t count = 0;
+  for (const TableRules& table : rules.tables) {
+    for (const Chain& chain : table.chains) count += chain.rules.size();
+  }
+  RC_ASSERT(meaning.recognised + meaning.literal.size() == count);
+  for (const LiteralRule& rule : meaning.literal) {
+    RC_ASSERT(rules.find(rule.table)->chains.at(rule.at.chain).rules.at(rule.at.rule).line == rule.line);
+    RC_ASSERT(!rule.why.empty());
+  }
+  for (const RuledService& service : meaning.services) {
+    RC_ASSERT(!service.frontends.empty());
+    for (const RuledFrontend& frontend : service.frontends) {
+      RC_ASSERT(!frontend.routes.empty());
+      for (const Route& route : frontend.routes) {
+        RC_ASSERT(route.cascade.has_value() == (route.outcome == Route::Outcome::balance));
+        if (route.cascade) RC_ASSERT(*route.cascade < meaning.balance.cascades.size());
+      }
+    }
+  }
+}
+
+RC_GTEST_PROP(MeaningProperties, CascadesLieApartAndShareEverything, ()) {
+  const Ruleset rules = reached_ruleset();
+  const Balance balance = find_balance(rules);
+  RuleAt last{0, 0};  // the first that the next cascade may hold
+  for (const Cascade& cascade : balance.cascades) {
+    RC_ASSERT((RuleAt{cascade.chain, cascade.first}) >= last);
+    last = {cascade.chain, cascade.end};
+    RC_ASSERT(cascade.end <= rules.find(Table::nat)->chains.at(cascade.chain).rules.size());
+    RC_ASSERT(cascade.asks.size() + cascade.picks.size() == cascade.end - cascade.first);
+    double sum = cascade.rest;
+    for (const Pick& pick : cascade.picks) {
+      RC_ASSERT(pick.leaf < balance.leaves.size());
+      sum += pick.share;
+    }
+    RC_ASSERT(std::abs(sum - 1) < 1e-12);
+    for (const Ask& ask : cascade.asks) RC_ASSERT(ask.leaf < balance.leaves.size());
+  }
+}
+
+}  // namespace limpet::rules::properties
