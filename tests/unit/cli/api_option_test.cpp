@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lb/node/instance_name.h"
 
@@ -26,7 +27,8 @@ class SocketsOf : public testing::Test {
     return sockets_of({.config = config});
   }
 
-  std::string config = testing::TempDir() + "api_option_test.yaml";
+  // Each test may be a process of its own, beside the others.
+  std::string config = testing::TempDir() + "api_option_test." + std::to_string(::getpid()) + ".yaml";
 };
 
 TEST_F(SocketsOf, NothingSaidIsTheNamespaces) {
@@ -50,7 +52,7 @@ TEST_F(SocketsOf, AConfigurationThatNamesNoneIsRefused) {
     const char* message;
   };
   for (const Case& one : {Case{"control: {socket: none}", "control.socket is none"},
-                          Case{"instances: blue", "api_option_test.yaml:1:1: error: "}, Case{"", "is empty"}}) {
+                          Case{"instances: blue", ".yaml:1:1: error: "}, Case{"", "is empty"}}) {
     const auto refused = configured(one.text);
     ASSERT_FALSE(refused) << one.text;
     EXPECT_EQ(refused.error().kind, store::ErrorKind::configuration);

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "lb/cli/exit_code.h"
 #include "lb/cli/rules.h"
@@ -188,7 +189,7 @@ TEST(RulesExplain, AFileThatCannotBeReadIsNamed) {
 }
 
 TEST(RulesExplain, SetsComeFromTheirOwnFile) {
-  const std::string sets = testing::TempDir() + "/rules_explain_sets";
+  const std::string sets = testing::TempDir() + "rules_explain_sets." + std::to_string(::getpid());
   std::ofstream(sets) << "create s hash:ip family inet\nadd s 192.0.2.1\n";
   const json found =
       object("-A PREROUTING -p tcp --dport 1 -m set --match-set s src -j DNAT --to-destination 10.0.0.1\n",

@@ -9,6 +9,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lb/cli/check.h"
 #include "lb/cli/exit_code.h"
@@ -36,7 +37,7 @@ Done import(const std::string& text, const RulesImportOptions& options = {.file 
 
 /// The exit code of `limpet check`, and what it says.
 Done checked(const std::string& yaml) {
-  const std::string path = testing::TempDir() + "/rules_import_test.yaml";
+  const std::string path = testing::TempDir() + "rules_import_test." + std::to_string(::getpid()) + ".yaml";
   std::ofstream(path) << yaml;
   std::ostringstream out, err;
   const int exit_code = run_check({path}, out, err);

@@ -400,7 +400,7 @@ TEST_F(Region, WhatWasSetAsideBeforeGoesWhereThatMakesRoom) {
     if (MappedRegion::open(options)) return 2;
     return inode(aside()) == second && inode(options.path) == third ? 0 : 3;
   });
-  if (result < 0) GTEST_SKIP() << "mounting is not permitted here";
+  if (result < 0 || result == 77) GTEST_SKIP() << "mounting is not permitted here";
   EXPECT_EQ(result, 0);
 }
 
@@ -410,6 +410,8 @@ TEST_F(Region, WhatAKillLeftOfAReplacementDoesNotMatter) {
   std::ofstream(options.path + ".new") << "half made";
   std::filesystem::create_hard_link(options.path, aside());
   EXPECT_FALSE(open().fresh());
+  EXPECT_FALSE(std::filesystem::exists(options.path + ".new")) << "it may be as large as the tables";
+  std::ofstream(options.path + ".new") << "half made";
   RegionOptions other = options;
   other.instance = "other";
   {
