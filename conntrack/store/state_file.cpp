@@ -29,9 +29,11 @@ Error failed(const std::string& what, int error) {
 }
 
 Error no_room(const std::string& path, std::size_t bytes) {
-  return {ErrorKind::unavailable, path + ": its file system has no room for " + std::to_string(bytes >> 20) +
-                                      " MiB of tables: lower tables.flows or tables.affinity, enlarge it (mount -o "
-                                      "remount,size=…), or choose another place (state.path)"};
+  return {ErrorKind::unavailable,
+          path + ": its file system has no room for " + std::to_string(bytes >> 20) +
+              " MiB of tables: lower tables.flows or tables.affinity, enlarge it (mount -o "
+              "remount,size=…), choose another place (state.path), or remove what was set aside "
+              "there before (*.set-aside)"};
 }
 
 /// The directory that holds the file, in which nobody else may rename it.
@@ -97,7 +99,11 @@ Result<StateFile> StateFile::acquire(const std::string& path, std::chrono::milli
   for (;;) {
     if (const Status opened = file.open(); !opened) return opened.error();
     const int error = file.lock();
-    if (error == 0 && !file.is_replaced()) return file;
+    if (error == 0 && !file.is_replaced()) {
+      // Only who has locked PATH makes a PATH.new: this one is what somebody left who was killed, and may hold much memory.
+      ::unlinkat(file.directory_.get(), file.new_name().c_str(), 0);
+      return file;
+    }
     if (error != 0 && error != EWOULDBLOCK) return failed("cannot lock " + path, error);
     if (std::chrono::steady_clock::now() >= give_up) return file.taken();
     std::this_thread::sleep_for(kPause);
@@ -157,7 +163,7 @@ Status StateFile::make(std::size_t bytes) {
 Result<StateFile> StateFile::make_beside(std::size_t bytes) const {
   FileDescriptor directory(::fcntl(directory_.get(), F_DUPFD_CLOEXEC, 0));
   if (!directory) return failed("cannot keep the directory of " + path_ + " open", errno);
-  StateFile next(path_ + ".new", name_ + ".new", std::move(directory));
+  StateFile next(path_ + ".new", new_name(), std::move(directory));
   if (const Status opened = next.open(); !opened) return opened.error();
   if (const int error = next.lock()) return failed("cannot lock " + next.path_, error);
   if (const Status made = next.make(bytes); !made) {

@@ -5,7 +5,8 @@
 //             process that was killed lets go a little later
 //   names     are looked up in the directory's descriptor, never by a path that somebody may change meanwhile; no links
 //   replace   PATH.new, made whole and locked → PATH also named PATH.set-aside → PATH.new renamed to PATH. Whatever
-//             ends this process meanwhile, or fails for want of room, the old file is there under a name that says so
+//             ends this process meanwhile, or fails for want of room, the old file is there under a name that says so;
+//             a PATH.new that was left behind goes when PATH is acquired
 //
 // tmpfs, because the pages that a killed process has written to are the file: nothing is ever written back, nothing waits
 // for a disk, and a reboot, after which no flow is left, empties it.
@@ -62,6 +63,7 @@ class StateFile {
   StateFile(std::string path, std::string name, FileDescriptor directory)
       : path_(std::move(path)), name_(std::move(name)), directory_(std::move(directory)) {}
   std::string set_aside_name() const { return name_ + ".set-aside"; }
+  std::string new_name() const { return name_ + ".new"; }
   /// PATH.new, locked: only who has locked PATH makes one.
   Result<StateFile> make_beside(std::size_t bytes) const;
   /// If an older PATH.set-aside, which goes anyway, takes the room that another file of so many bytes needs: remove it.
