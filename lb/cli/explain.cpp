@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "lb/cli/exit_code.h"
+#include "lb/cli/json_line.h"
 #include "lb/cli/render_explanation.h"
 #include "lb/cli/seed_option.h"
 #include "lb/lab/described_node.h"
@@ -68,7 +69,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
   const auto decision = (*subject)->decide(connection, node->view, flow::Instant{}, rng);
   const auto explanation = (*subject)->describe(connection, node->view, decision);
   if (options.json) {
-    out << to_json(explanation).dump() << '\n';
+    out << in_one_line(to_json(explanation)) << '\n';
   } else {
     print_table(explanation, out);
   }

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lb/cli/json_line.h"
+
 namespace limpet::cli {
 namespace {
 
@@ -172,7 +174,7 @@ std::string to_json(const Diagnosis& diagnosis) {
   json["kernel"] = diagnosis.kernel;
   json["checks"] = std::move(checks);
   json["datapaths"] = std::move(datapaths);
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return in_one_line(json);
 }
 
 void print_diagnosis(const Diagnosis& diagnosis, const service::Config* config, bool colour, std::ostream& out) {

@@ -12,6 +12,7 @@
 
 #include "lb/cli/configured.h"
 #include "lb/cli/exit_code.h"
+#include "lb/cli/json_line.h"
 #include "lb/cli/progress_line.h"
 #include "lb/cli/render_explanation.h"
 #include "lb/cli/seed_option.h"
@@ -34,7 +35,7 @@ nlohmann::ordered_json seconds(Microseconds time) {
 
 void print_object(const lab::Event& event, const service::Explanation& explanation, std::ostream& out) {
   nlohmann::ordered_json time = {{"t", seconds(event.time)}};
-  out << to_json(explanation, std::move(time)).dump() << '\n';
+  out << in_one_line(to_json(explanation, std::move(time))) << '\n';
 }
 
 /// Lines for people, and what they add up to.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "lb/cli/exit_code.h"
+#include "lb/cli/json_line.h"
 #include "lb/cli/render_rules.h"
 #include "lb/cli/rules_import.h"
 #include "lb/rules/meaning.h"
@@ -25,7 +26,7 @@ int run_rules_explain(const RulesExplainOptions& options, std::istream& in, std:
   if (!loaded) return kExitConfiguration;
   const auto explained = to_json(*loaded, rules::find_meaning(loaded->rules));
   if (options.json) {
-    out << explained.dump() << '\n';
+    out << in_one_line(explained) << '\n';
   } else {
     print_rules_table(explained, out);
   }
