@@ -66,7 +66,10 @@ Planner::Shape Planner::shape_of(const Chains::Step& step) const {
     return shape;
   }
   if (!std::all_of(std::next(special), matches.end(), is_pure)) return shape;
-  shape.kind = std::holds_alternative<RandomMatch>(*special) ? Unit::Kind::random : Unit::Kind::nth;
+  const bool counts = !std::holds_alternative<RandomMatch>(*special);
+  // What stands behind it decides after it has counted: not a condition of the run.
+  if (counts && std::next(special) != matches.end()) return shape;
+  shape.kind = counts ? Unit::Kind::nth : Unit::Kind::random;
   matches.erase(special);
   return shape;
 }
