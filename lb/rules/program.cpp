@@ -19,16 +19,23 @@ using datapath::Decision;
 using datapath::Hook;
 using datapath::Reason;
 
+/// In two parts: a timeline may be longer than the 292 years that nanoseconds count.
 std::uint64_t jiffies_at(flow::Instant now, std::uint32_t per_second) noexcept {
-  const auto since_boot = std::chrono::nanoseconds(now.time_since_epoch()).count();
-  return jiffies_after(static_cast<std::uint64_t>(since_boot), per_second);
+  const auto since_boot = now.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
+  const auto rest = std::chrono::nanoseconds(since_boot - seconds).count();
+  return jiffies_after(static_cast<std::uint64_t>(rest), per_second) +
+         static_cast<std::uint64_t>(seconds.count()) * per_second;
 }
 
-/// Where REDIRECT sends a packet (nf_nat_redirect.c): to the node itself, by the interface that it came in by.
-net::Address own_address(const net::Address& destination, std::uint32_t in_interface, const node::NodeView& node) {
+/// Where REDIRECT sends a packet (nf_nat_redirect.c): to the node itself, by the interface that it came in by, if that is
+/// known, else to the node's primary address.
+net::Address own_address(const net::Address& destination, Hook hook, std::uint32_t in_interface,
+                         const node::NodeView& node) {
   static const net::Address kLoopback4 = net::Address::from_v4(0x7f000001);
   static const net::Address kLoopback6 = *net::Address::parse("::1");
-  if (in_interface == 0) return destination.is_v4() ? kLoopback4 : kLoopback6;
+  if (hook == Hook::output) return destination.is_v4() ? kLoopback4 : kLoopback6;
+  if (in_interface == 0) return node.primary(destination.family()).value_or(destination);
   for (const node::InterfaceAddress& own : node.addresses()) {
     const bool fits = own.interface == in_interface && own.address.family() == destination.family() && own.usable;
     if (fits && !own.secondary && (own.address.is_v4() || own.global_scope)) return own.address;
@@ -108,7 +115,7 @@ class Program::Traversal {
     facts_.states = kInvalid;
     const bool ended = pass(Table::raw, hook) || (facts_.states = kNew, pass(Table::mangle, hook)) || translate(hook) ||
                        (local ? pass(Table::filter, hook) : deliver());
-    if (!ended && decision_.action == Action::dnat) leave();
+    if (!ended) leave();
     return conclude();
   }
 
@@ -152,14 +159,13 @@ class Program::Traversal {
     }
     facts_.tuple.destination = decision_.endpoint;
     facts_.states = kNew | kDnat;
-    if (connection_.hook == Hook::output) route();
     return false;
   }
   net::AddressPort destination(const Target& target) const {
     if (const auto* const nat = std::get_if<Dnat>(&target)) return choose_destination(*nat, facts_.tuple, moment_.rng);
     const auto& nat = std::get<Redirect>(target);
     net::AddressPort to = facts_.tuple.destination;
-    to.address = own_address(to.address, connection_.in_interface, node_);
+    to.address = own_address(to.address, connection_.hook, connection_.in_interface, node_);
     if (nat.ports) to.port = choose_port(*nat.ports, to.port, nat.random, moment_.rng);
     return to;
   }
@@ -176,9 +182,12 @@ class Program::Traversal {
   void leave() {
     if (here_) return;
     facts_.in_interface = {};
+    // Where it leaves by is looked up again; the rest of OUTPUT still saw where it would have left by.
+    if (connection_.hook == Hook::output) route();
     if (pass(Table::mangle, "POSTROUTING")) return;
     const auto walk = this->walk(Table::nat, "POSTROUTING");
-    decision_.masquerade = walk && (walk->end == End::masquerade || walk->end == End::snat);
+    decision_.masquerade =
+        decision_.action == Action::dnat && walk && (walk->end == End::masquerade || walk->end == End::snat);
   }
 
   Decision conclude() {
