@@ -148,13 +148,8 @@ class MarkReader final : public MatchReader {
  private:
   bool take(Options& options) override {
     if (options.name() != "--mark") return false;
-    const std::string text = options.value();
-    const std::size_t slash = text.find('/');
-    const auto value = parse_number(std::string_view(text).substr(0, slash));
-    const auto mask = slash == std::string::npos ? std::optional(~std::uint32_t{0})
-                                                 : parse_number(std::string_view(text).substr(slash + 1));
-    if (!value || !mask) options.fail("'" + text + "' is no mark (0x4000, 0x4000/0x4000)");
-    match_ = {value.value_or(0), mask.value_or(0), options.inverted()};
+    const auto [mark, mask] = options.mark();
+    match_ = {mark, mask, options.inverted()};
     return true;
   }
 

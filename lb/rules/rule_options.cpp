@@ -101,6 +101,16 @@ std::uint32_t Options::number(std::uint32_t low, std::uint32_t high) {
   return *number;
 }
 
+std::pair<std::uint32_t, std::uint32_t> Options::mark(bool may_have_mask) {
+  const std::string text = value();
+  const std::size_t slash = may_have_mask ? text.find('/') : std::string::npos;
+  const auto mark = parse_number(std::string_view(text).substr(0, slash));
+  const auto mask = slash == std::string::npos ? std::optional(~std::uint32_t{0})
+                                               : parse_number(std::string_view(text).substr(slash + 1));
+  if (!mark || !mask) fail("'" + text + "' is no mark (0x4000" + (may_have_mask ? ", 0x4000/0x4000)" : ")"));
+  return {mark.value_or(0), mask.value_or(0)};
+}
+
 void Options::fail(const std::string& option, const std::string& why) {
   if (!error_) error_ = option + ": " + why;
 }

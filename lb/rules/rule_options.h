@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lb/rules/ruleset.h"
@@ -46,6 +47,8 @@ class Options {
   std::string value();
   /// The value as a number in [low, high].
   std::uint32_t number(std::uint32_t low = 0, std::uint32_t high = 0xffffffff);
+  /// The value as a mark and the bits of it that count: "0x4000/0x4000"; all bits where no mask is given, or none may be.
+  std::pair<std::uint32_t, std::uint32_t> mark(bool may_have_mask = true);
 
   /// `why` follows the option's name; it ends with what to do.
   void fail(const std::string& why) { fail(name_, why); }

@@ -63,7 +63,7 @@ class MarkReader final : public TargetReader {
     if (found == kNames.end()) return false;
     if (std::exchange(given_, true)) return options.fail("comes after another mark; one MARK takes one"), true;
     const bool may_have_mask = name == "--set-xmark" || name == "--set-mark";
-    const auto [value, mask] = read_pair(options, may_have_mask);
+    const auto [value, mask] = options.mark(may_have_mask);
     if (name == "--set-xmark") mark_ = {value, mask};
     if (name == "--set-mark") mark_ = {value, value | mask};
     if (name == "--or-mark") mark_ = {value, value};
@@ -77,16 +77,6 @@ class MarkReader final : public TargetReader {
   }
 
  private:
-  static std::pair<std::uint32_t, std::uint32_t> read_pair(Options& options, bool may_have_mask) {
-    const std::string text = options.value();
-    const std::size_t slash = may_have_mask ? text.find('/') : std::string::npos;
-    const auto value = parse_number(std::string_view(text).substr(0, slash));
-    const auto mask = slash == std::string::npos ? std::optional(~std::uint32_t{0})
-                                                 : parse_number(std::string_view(text).substr(slash + 1));
-    if (!value || !mask) options.fail("'" + text + "' is no mark (0x4000" + (may_have_mask ? ", 0x4000/0x4000)" : ")"));
-    return {value.value_or(0), mask.value_or(0)};
-  }
-
   bool given_ = false;
   SetMark mark_;
 };
