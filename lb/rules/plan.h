@@ -5,11 +5,13 @@
 //                nth      -m statistic --mode nth, likewise                 one counter, one look into its period
 //                recent   -m recent --rcheck|--update, list after list      one probe of a RecentIndex, then the lists
 //                                                                           that have the client, in order
-//          ──▶ dispatch  units by the destination, protocol and port that they ask for; four probes
+//          ──▶ dispatch  units by the destination, protocol and port that they ask for; a probe for each
+//                       of the five forms that such a key can have
 //
-// So a walk costs what matches, not what is there, whatever the chains are called. Everything is exact: rules that are
-// passed over could neither match nor remember nor count. Rules of a random or nth run have the same conditions but for
-// the statistic; of a recent run, the same before the list is asked, and lists of one mask.
+// So a walk costs what matches, not what is there, whatever the chains are called. Rules that are passed over could
+// neither match nor remember nor count: what is remembered and counted is exact, and shares are rounded to 2^-32. Rules
+// of a random or nth run have the same conditions but for the statistic; of a recent run, the same before the list is
+// asked, and lists of one mask.
 //
 //   random   rule i is the first to match with probability p_i · (1 - p_0) … (1 - p_(i-1)), in units of 2^-32. If its
 //            jump returns, the rest of the run is walked rule by rule, as it is written
