@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,16 +24,20 @@ class TraceRing {
  public:
   TraceRing() : slots_(new T[kCapacity]) {}
 
-  /// The writer's thread. False, and counted: there is no room.
-  bool push(const T& record) noexcept {
+  /// The writer's thread; `fill` writes the record where it stays. False, and counted: there is no room, nothing was called.
+  template <std::invocable<T&> Fill>
+  bool push(Fill&& fill) noexcept {
     const std::uint64_t written = written_.load(std::memory_order_relaxed);
     if (written - read_.load(std::memory_order_acquire) == kCapacity) {
       lost_.store(lost_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       return false;
     }
-    slots_[written % kCapacity] = record;
+    fill(slots_[written % kCapacity]);
     written_.store(written + 1, std::memory_order_release);
     return true;
+  }
+  bool push(const T& record) noexcept {
+    return push([&record](T& slot) { slot = record; });
   }
   /// The reader's thread. False: there is none.
   bool pop(T& record) noexcept {

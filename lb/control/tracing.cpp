@@ -62,21 +62,23 @@ class Tracing::Tap final : public datapath::Observer {
   }
 
  private:
+  /// A number is taken only where its record has room: numbers have no gaps.
   void tell(Shared& trace, const CrossingReport& crossing) const noexcept {
-    TraceRecord record;
-    record.sequence = trace.sequence.fetch_add(1, std::memory_order_relaxed);
-    record.time =
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
-    record.connection.tuple = crossing.before;
-    record.connection.hook = crossing.hook;
-    record.connection.in_interface = crossing.packet.in_interface;
-    record.hit = crossing.hit;
-    record.decision = crossing.decision;
-    record.outcome = crossing.outcome;
-    record.verdict = crossing.verdict;
-    copy(crossing.head, crossing.packet.bytes.size(), record.before);
-    copy(crossing.packet.bytes, crossing.packet.bytes.size(), record.after);
-    trace.rings[worker_].push(record);
+    trace.rings[worker_].push([&](TraceRecord& record) {
+      record.sequence = trace.sequence.fetch_add(1, std::memory_order_relaxed);
+      record.time =
+          std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch());
+      record.connection = {};
+      record.connection.tuple = crossing.before;
+      record.connection.hook = crossing.hook;
+      record.connection.in_interface = crossing.packet.in_interface;
+      record.hit = crossing.hit;
+      record.decision = crossing.decision;
+      record.outcome = crossing.outcome;
+      record.verdict = crossing.verdict;
+      copy(crossing.head, crossing.packet.bytes.size(), record.before);
+      copy(crossing.packet.bytes, crossing.packet.bytes.size(), record.after);
+    });
   }
 
   std::vector<std::shared_ptr<Shared>> traces_;
@@ -98,8 +100,6 @@ datapath::PathStep to_step(const TraceRecord& record) {
 }
 
 std::vector<TraceRecord> Tracing::Trace::drain(std::size_t most) {
-  // What is numbered from here on may be in one ring, and what comes before it not yet in another: it waits for the next call.
-  const std::uint64_t end = shared_->sequence.load(std::memory_order_relaxed);
   std::vector<TraceRecord> records = std::exchange(early_, {});
   TraceRecord record;
   for (Ring& ring : shared_->rings) {
@@ -107,10 +107,11 @@ std::vector<TraceRecord> Tracing::Trace::drain(std::size_t most) {
   }
   std::sort(records.begin(), records.end(),
             [](const TraceRecord& a, const TraceRecord& b) { return a.sequence < b.sequence; });
-  const auto later =
-      std::find_if(records.begin(), records.end(), [end](const TraceRecord& each) { return each.sequence >= end; });
-  early_.assign(later, records.end());
-  records.erase(later, records.end());
+  // Whose number is missing is being written by another worker, or waits in its ring: the next call has it.
+  const auto gap = std::find_if(records.begin(), records.end(),
+                                [this](const TraceRecord& each) { return each.sequence != next_ || (++next_, false); });
+  early_.assign(gap, records.end());
+  records.erase(gap, records.end());
   return records;
 }
 

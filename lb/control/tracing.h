@@ -48,7 +48,7 @@ struct Head {
 
 /// One crossing, as a worker leaves it for the control thread.
 struct TraceRecord {
-  std::uint64_t sequence = 0;          // over all workers of a trace
+  std::uint64_t sequence = 0;          // over all workers of a trace, without gaps
   std::chrono::microseconds time{};    // since 1970-01-01 UTC
   datapath::NewConnection connection;  // as a decider would be asked about it
   std::optional<flow::KeyRole> hit;
@@ -86,8 +86,8 @@ class Tracing {
     Trace(const Trace&) = delete;
     Trace& operator=(const Trace&) = delete;
 
-    /// What has come since the last call, `most` from each worker, in order; a record that a worker is about to write
-    /// may come a call later.
+    /// What has come since the last call, `most` from each worker, in order and without a gap: a record that a worker
+    /// is still writing keeps back those after it until a later call.
     std::vector<TraceRecord> drain(std::size_t most);
     /// Records that found no room, so far.
     std::uint64_t lost() const noexcept;
@@ -96,6 +96,7 @@ class Tracing {
     Tracing& tracing_;
     std::shared_ptr<Shared> shared_;
     std::vector<TraceRecord> early_;  // taken from the rings before their turn
+    std::uint64_t next_ = 0;          // the sequence whose turn it is
   };
 
   /// `published` is what the workers read; it outlives the object, and the object its traces.
