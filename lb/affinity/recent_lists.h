@@ -11,6 +11,10 @@
 // The kernel opens rules in the order in which they lie in the table: the built-in chains by hook, then the user's
 // chains sorted by name, rules from the top (iptables-legacy 1.8.9). It matters where rules give one list two masks.
 //
+// So lists live no longer than the process that runs the program: like the kernel's, they begin empty when their rules are
+// loaded anew after it. Their memory together is bounded by RecentOptions::memory (recent_memory.h); rules that need more
+// are refused when they are opened.
+//
 // Threads: any. open, find and names take one lock, match on a RecentTable does not: a rule keeps its table.
 #pragma once
 
@@ -22,6 +26,7 @@
 
 #include "conntrack/store/result.h"
 #include "lb/affinity/recent_match.h"
+#include "lb/affinity/recent_memory.h"
 #include "lb/affinity/recent_table.h"
 
 namespace limpet::affinity {
@@ -32,22 +37,30 @@ store::Status check(const RecentOptions& options);
 class RecentLists {
  public:
   /// `options` are those that check() lets pass.
-  explicit RecentLists(const RecentOptions& options) : options_(options) {}
+  explicit RecentLists(const RecentOptions& options)
+      : options_(options), memory_(std::make_shared<RecentMemory>(options.memory)) {}
   RecentLists(const RecentLists&) = delete;
   RecentLists& operator=(const RecentLists&) = delete;
 
-  /// The list of a rule, for as long as the rule holds it. Errors: those of check(rule); nothing is changed then.
+  /// The list of a rule, for as long as the rule holds it. Errors: those of check(rule); configuration where its entries
+  /// do not fit into the memory. Nothing is changed then.
   store::Result<std::shared_ptr<RecentTable>> open(const RecentMatch& rule);
   /// Null: no rule names it.
   std::shared_ptr<RecentTable> find(const std::string& name) const;
   /// Of the lists that are there, sorted.
   std::vector<std::string> names() const;
   const RecentOptions& options() const noexcept { return options_; }
+  const RecentMemory& memory() const noexcept { return *memory_; }
 
  private:
+  store::Result<std::shared_ptr<RecentTable>> provide(const RecentMatch& rule);
+  store::Error no_memory(const RecentMatch& rule) const;
+
   const RecentOptions options_;
+  const std::shared_ptr<RecentMemory> memory_;
   mutable std::mutex lock_;
   std::map<std::string, std::weak_ptr<RecentTable>> lists_;
+  std::size_t tidy_at_ = 64;  // names, after which those of lists that are gone are looked for
 };
 
 }  // namespace limpet::affinity

@@ -2,18 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <mutex>
-#include <new>
 
 #include "lb/affinity/recent_index.h"
 
 namespace limpet::affinity {
 namespace {
-
-constexpr std::uint32_t kStampsOfAnyRule = 32;  // a ring's, where no hitcount asks for another
-constexpr std::uint32_t kStampsOfPiece = 2048;  // 16 KiB, unless one ring is larger
-constexpr std::size_t kFewestBuckets = 128;
 
 /// time_after(a, b) of include/linux/jiffies.h: right across a wrap.
 constexpr bool after(std::uint64_t a, std::uint64_t b) noexcept {
@@ -22,30 +16,7 @@ constexpr bool after(std::uint64_t a, std::uint64_t b) noexcept {
 
 }  // namespace
 
-RecentTable::RecentTable(const RecentOptions& options, const RecentMatch& first)
-    : name_(first.name), mask_(first.mask), options_(options), buckets_(kFewestBuckets, kNone) {
-  set_ring(ring_for(first));
-}
-
-std::uint32_t RecentTable::ring_for(const RecentMatch& rule) const noexcept {
-  if (options_.least_stamps > rule.hitcount) return std::bit_ceil(options_.least_stamps);
-  return rule.hitcount != 0 ? std::bit_ceil(rule.hitcount) : kStampsOfAnyRule;
-}
-
-void RecentTable::set_ring(std::uint32_t ring) noexcept {
-  ring_ = ring;
-  piece_bits_ = static_cast<unsigned>(std::countr_zero(std::max(kStampsOfPiece / ring, 1U)));
-}
-
-void RecentTable::admit(const RecentMatch& rule) {
-  const std::lock_guard guard(lock_);
-  const std::uint32_t needed = ring_for(rule);
-  if (needed <= ring_) return;
-  forget_all();
-  set_ring(needed);
-}
-
-RecentAnswer RecentTable::ask(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) {
+RecentAnswer RecentTable::ask(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) noexcept {
   const net::Address address = mask_.apply(rule.by_destination ? packet.destination : packet.source);
   const std::uint32_t hashed = hash(address);
   const std::lock_guard guard(lock_);
@@ -76,7 +47,7 @@ RecentAnswer RecentTable::ask(const RecentMatch& rule, const RecentPacket& packe
   return {matches, known};
 }
 
-RecentAnswer RecentTable::peek(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) const {
+RecentAnswer RecentTable::peek(const RecentMatch& rule, const RecentPacket& packet, std::uint64_t now) const noexcept {
   const net::Address address = mask_.apply(rule.by_destination ? packet.destination : packet.source);
   const std::uint32_t hashed = hash(address);
   const std::lock_guard guard(lock_);
@@ -108,7 +79,7 @@ bool RecentTable::recent_enough(const RecentMatch& rule, Index index, std::uint6
   return false;
 }
 
-void RecentTable::reap(Index found, std::uint64_t oldest, bool updates) {
+void RecentTable::reap(Index found, std::uint64_t oldest, bool updates) noexcept {
   const Index head = oldest_;
   if (head == found && updates) return;
   if (!after(oldest, stamps(head)[entry(head).next_slot - 1])) return;
@@ -116,7 +87,7 @@ void RecentTable::reap(Index found, std::uint64_t oldest, bool updates) {
   ++counts_.reaped;
 }
 
-void RecentTable::add(const net::Address& address, std::uint64_t now) {
+void RecentTable::add(const net::Address& address, std::uint64_t now) noexcept {
   const std::uint32_t hashed = hash(address);
   const std::lock_guard guard(lock_);
   const Index found = find(address, hashed);
@@ -127,7 +98,7 @@ void RecentTable::add(const net::Address& address, std::uint64_t now) {
   }
 }
 
-bool RecentTable::erase(const net::Address& address) {
+bool RecentTable::erase(const net::Address& address) noexcept {
   const std::uint32_t hashed = hash(address);
   const std::lock_guard guard(lock_);
   const Index found = find(address, hashed);
@@ -136,9 +107,9 @@ bool RecentTable::erase(const net::Address& address) {
   return true;
 }
 
-void RecentTable::flush() {
-  const std::lock_guard guard(lock_);
-  forget_all();
+RecentRecord RecentTable::record(Index index) const {
+  const Entry& e = entry(index);
+  return {e.address, e.ttl, e.next_slot, stamps(index)[e.next_slot - 1], {}};
 }
 
 std::vector<RecentRecord> RecentTable::records() const {
@@ -146,21 +117,30 @@ std::vector<RecentRecord> RecentTable::records() const {
   std::vector<RecentRecord> all;
   all.reserve(counts_.entries);
   for (Index i = oldest_; i != kNone; i = entry(i).newer) {
-    const Entry& e = entry(i);
-    const std::uint64_t* const ring = stamps(i);
-    all.push_back({e.address, e.ttl, e.next_slot, ring[e.next_slot - 1], {ring, ring + e.stamps}});
+    all.push_back(record(i));
+    all.back().stamps.assign(stamps(i), stamps(i) + entry(i).stamps);
   }
   return all;
 }
 
-RecentCounts RecentTable::counts() const {
+RecentCounts RecentTable::counts() const noexcept {
   const std::lock_guard guard(lock_);
   return counts_;
 }
 
-std::uint32_t RecentTable::ring() const {
+std::uint32_t RecentTable::ring() const noexcept {
   const std::lock_guard guard(lock_);
-  return ring_;
+  return storage_.ring;
+}
+
+std::uint32_t RecentTable::bound() const noexcept {
+  const std::lock_guard guard(lock_);
+  return storage_.bound;
+}
+
+std::uint64_t RecentTable::memory() const noexcept {
+  const std::lock_guard guard(lock_);
+  return share_.bytes;
 }
 
 std::uint32_t RecentTable::hash(const net::Address& address) const noexcept {
@@ -170,18 +150,22 @@ std::uint32_t RecentTable::hash(const net::Address& address) const noexcept {
 }
 
 RecentTable::Index RecentTable::find(const net::Address& address, std::uint32_t hashed) const noexcept {
-  Index index = buckets_[hashed & (buckets_.size() - 1)];
-  while (index != kNone && !(entry(index).hash == hashed && entry(index).address == address)) {
-    index = entry(index).next_in_bucket;
+  Index index = storage_.buckets[hashed];
+  while (index != kNone) {
+    const Entry& e = entry(index);
+    if (e.hash == hashed && e.epoch == epoch_ && e.address == address) break;
+    index = e.next_in_bucket;
   }
   return index;
 }
 
-void RecentTable::create(const net::Address& address, std::uint32_t hashed, std::uint8_t ttl, std::uint64_t now) {
-  const Index index = take_free();
-  Index& bucket = buckets_[hashed & (buckets_.size() - 1)];
+void RecentTable::create(const net::Address& address, std::uint32_t hashed, std::uint8_t ttl,
+                         std::uint64_t now) noexcept {
+  const Index index = take_slot();
+  Index& bucket = storage_.buckets[hashed];
   entry(index) = {.address = address,
                   .ttl = ttl,
+                  .epoch = epoch_,
                   .hash = hashed,
                   .next_slot = 1,
                   .stamps = 1,
@@ -192,12 +176,12 @@ void RecentTable::create(const net::Address& address, std::uint32_t hashed, std:
   bucket = index;
   link_newest(index);
   ++counts_.entries;
-  tell(address, true);
+  for (const auto& [watcher, number] : watchers_) watcher->add(number, index, address);
 }
 
 void RecentTable::stamp(Index index, std::uint64_t now) noexcept {
   Entry& e = entry(index);
-  e.next_slot &= ring_ - 1;
+  e.next_slot &= storage_.ring - 1;
   stamps(index)[e.next_slot++] = now;
   e.stamps = std::max(e.stamps, e.next_slot);
   unlink(index);
@@ -205,81 +189,9 @@ void RecentTable::stamp(Index index, std::uint64_t now) noexcept {
 }
 
 void RecentTable::remove(Index index) noexcept {
-  Index* link = &buckets_[entry(index).hash & (buckets_.size() - 1)];
-  while (*link != index) link = &entry(*link).next_in_bucket;
-  *link = entry(index).next_in_bucket;
   unlink(index);
-  tell(entry(index).address, false);
-  entry(index).next_in_bucket = free_;
-  free_ = index;
+  release(index);
   --counts_.entries;
-}
-
-void RecentTable::forget_all() noexcept {
-  for (Index i = oldest_; i != kNone && !watchers_.empty(); i = entry(i).newer) tell(entry(i).address, false);
-  counts_.flushed += counts_.entries;
-  counts_.entries = 0;
-  pieces_.clear();
-  std::fill(buckets_.begin(), buckets_.end(), kNone);
-  used_ = 0;
-  free_ = oldest_ = newest_ = kNone;
-}
-
-void RecentTable::watch(RecentIndex& index, std::uint32_t number) {
-  const std::lock_guard guard(lock_);
-  watchers_.emplace_back(&index, number);
-  for (Index i = oldest_; i != kNone; i = entry(i).newer) index.add(entry(i).address, number);
-}
-
-void RecentTable::unwatch(const RecentIndex& index) {
-  const std::lock_guard guard(lock_);
-  std::erase_if(watchers_, [&](const auto& watcher) { return watcher.first == &index; });
-}
-
-void RecentTable::tell(const net::Address& address, bool there) const {
-  for (const auto& [index, number] : watchers_) {
-    there ? index->add(address, number) : index->remove(address, number);
-  }
-}
-
-/// An entry for somebody new; at capacity, or where memory ends, that of the LRU head.
-RecentTable::Index RecentTable::take_free() {
-  const bool full = options_.capacity != RecentOptions::kUnlimited && counts_.entries >= options_.capacity;
-  if (full || (free_ == kNone && !make_room())) {
-    if (oldest_ == kNone) throw std::bad_alloc();
-    remove(oldest_);
-    ++counts_.evicted;
-  }
-  if (free_ == kNone) return used_++;
-  const Index index = free_;
-  free_ = entry(index).next_in_bucket;
-  return index;
-}
-
-/// An entry beyond used_, and buckets for it. False: there is no memory.
-bool RecentTable::make_room() noexcept {
-  if (used_ == kNone) return false;
-  try {
-    if ((used_ >> piece_bits_) == pieces_.size()) {
-      const std::size_t entries = std::size_t{1} << piece_bits_;
-      pieces_.push_back({std::make_unique_for_overwrite<Entry[]>(entries),
-                         std::make_unique_for_overwrite<std::uint64_t[]>(entries * ring_)});
-    }
-    if (used_ >= buckets_.size()) spread(buckets_.size() * 2);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-  return true;
-}
-
-void RecentTable::spread(std::size_t buckets) {
-  std::vector<Index> wider(buckets, kNone);
-  for (Index i = oldest_; i != kNone; i = entry(i).newer) {
-    Index& bucket = wider[entry(i).hash & (buckets - 1)];
-    entry(i).next_in_bucket = bucket;
-    bucket = i;
-  }
-  buckets_ = std::move(wider);
 }
 
 void RecentTable::link_newest(Index index) noexcept {
