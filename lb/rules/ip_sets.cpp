@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 #include <utility>
 
@@ -12,17 +13,6 @@
 namespace limpet::rules {
 namespace {
 
-void append(std::string& key, const net::Address& address, unsigned length) {
-  const auto words = address.masked(length).words();
-  key.append(reinterpret_cast<const char*>(words.data()), sizeof words);
-}
-
-void append(std::string& key, std::uint8_t protocol, std::uint16_t port) {
-  key += static_cast<char>(protocol);
-  key += static_cast<char>(port >> 8);
-  key += static_cast<char>(port & 0xff);
-}
-
 /// The parts of a type: "hash:ip,port". nullopt: one that limpet cannot look up.
 std::optional<std::vector<IpSet::Part>> parse_type(std::string_view type) {
   const std::size_t colon = type.find(':');
@@ -32,6 +22,7 @@ std::optional<std::vector<IpSet::Part>> parse_type(std::string_view type) {
   for (std::string_view rest = type.substr(colon + 1);; rest.remove_prefix(rest.find(',') + 1)) {
     const std::string_view part = rest.substr(0, rest.find(','));
     if (part != "ip" && part != "net" && part != "port") return std::nullopt;
+    if (parts.size() == IpSet::kMostParts) return std::nullopt;
     parts.push_back(part == "port" ? IpSet::Part::port : IpSet::Part::address);
     if (rest.find(',') == std::string_view::npos) return parts;
   }
@@ -39,26 +30,42 @@ std::optional<std::vector<IpSet::Part>> parse_type(std::string_view type) {
 
 }  // namespace
 
-bool IpSet::contains(const net::Tuple& packet, const std::vector<SetMatch::Side>& sides) const {
+std::size_t IpSet::Hash::operator()(const Key& key) const noexcept {
+  std::uint64_t hash = 0;
+  for (const std::uint64_t word : key) hash = (std::rotl(hash, 29) ^ word) * 0x9e3779b97f4a7c15;
+  return hash ^ hash >> 32;
+}
+
+void IpSet::put(Key& key, std::size_t part, const net::Address& address, unsigned length) noexcept {
+  const auto words = address.masked(length).words();
+  key[2 * part] = words[0];
+  key[2 * part + 1] = words[1];
+}
+
+void IpSet::put(Key& key, std::size_t part, std::uint8_t protocol, std::uint16_t port) noexcept {
+  key[2 * part] = std::uint64_t{protocol} << 16 | port;
+}
+
+bool IpSet::contains(const net::Tuple& packet, const std::vector<SetMatch::Side>& sides) const noexcept {
   if (packet.source.address.family() != family_ || sides.size() < parts_.size()) return false;
-  for (const auto& [lengths, keys] : elements_) {
-    std::string key;
+  for (const Layer& layer : layers_) {
+    Key key{};
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       const net::AddressPort& end = sides[i] == SetMatch::Side::source ? packet.source : packet.destination;
-      if (parts_[i] == Part::address) append(key, end.address, lengths[i]);
-      if (parts_[i] == Part::port) append(key, static_cast<std::uint8_t>(packet.protocol), end.port);
+      if (parts_[i] == Part::address) put(key, i, end.address, layer.lengths[i]);
+      if (parts_[i] == Part::port) put(key, i, static_cast<std::uint8_t>(packet.protocol), end.port);
     }
-    if (const auto found = keys.find(key); found != keys.end()) return found->second;
+    if (const auto found = layer.elements.find(key); found != layer.elements.end()) return found->second;
   }
   return false;
 }
 
-bool IpSet::parse_part(Part part, std::string_view text, Element& element) const {
-  if (part == Part::address) {
+bool IpSet::parse_part(std::size_t part, std::string_view text, Element& element) const {
+  if (parts_[part] == Part::address) {
     const auto prefix = net::Prefix::parse(text);
     if (!prefix || prefix->address().family() != family_) return false;
-    element.lengths.push_back(prefix->length());
-    append(element.key, prefix->address(), prefix->length());
+    element.lengths[part] = prefix->length();
+    put(element.key, part, prefix->address(), prefix->length());
     return true;
   }
   const std::size_t colon = text.find(':');
@@ -66,8 +73,7 @@ bool IpSet::parse_part(Part part, std::string_view text, Element& element) const
                                                         : protocol_number(text.substr(0, colon));
   const auto port = parse_number(colon == std::string_view::npos ? text : text.substr(colon + 1));
   if (!protocol || !port || *port > 65535) return false;
-  element.lengths.push_back(0);
-  append(element.key, *protocol, static_cast<std::uint16_t>(*port));
+  put(element.key, part, *protocol, static_cast<std::uint16_t>(*port));
   return true;
 }
 
@@ -76,7 +82,7 @@ bool IpSet::parse(std::string_view text, Element& element) const {
     const bool last = i + 1 == parts_.size();
     const std::size_t comma = text.find(',');
     if (last != (comma == std::string_view::npos)) return false;
-    if (!parse_part(parts_[i], text.substr(0, comma), element)) return false;
+    if (!parse_part(i, text.substr(0, comma), element)) return false;
     if (!last) text.remove_prefix(comma + 1);
   }
   return true;
@@ -85,7 +91,11 @@ bool IpSet::parse(std::string_view text, Element& element) const {
 bool IpSet::add(std::string_view text, bool nomatch) {
   Element element;
   if (!parse(text, element)) return false;
-  elements_[element.lengths].insert_or_assign(std::move(element.key), !nomatch);
+  const auto layer = std::find_if(layers_.begin(), layers_.end(),
+                                  [&](const Layer& other) { return other.lengths <= element.lengths; });
+  const bool known = layer != layers_.end() && layer->lengths == element.lengths;
+  const auto own = known ? layer : layers_.insert(layer, Layer{element.lengths, {}});
+  own->elements.insert_or_assign(element.key, !nomatch);
   return true;
 }
 

@@ -77,6 +77,7 @@ TEST(IpSets, WhatCannotBeHonouredIsNamed) {
   const std::pair<const char*, const char*> cases[] = {
       {"create s hash:mac\n", "hash:mac"},
       {"create s list:set size 8\n", "list:set"},
+      {"create s hash:ip,port,ip,port\n", "hash:ip,port,ip,port"},  // ipset has at most three parts
       {"create s hash:ip family inet timeout 60\n", "timeout"},
       {"create s hash:ip family inet netmask 24\n", "netmask"},
       {"add s 10.0.0.1\n", "not created"},
