@@ -44,7 +44,7 @@ class Chains::Walker {
     const Plan& plan = *path.plan;
     std::uint32_t at = plan.unit_of[at_.step];
     const bool begins = at_.step == plan.units[at].first;
-    if (begins) {
+    if (begins && plan.keyed) {
       at = plan.dispatch.next(at, facts_.tuple);
       if (at == UnitIndex::kNone) return at_.step = static_cast<std::uint32_t>(path.steps.size()), false;
       at_.step = plan.units[at].first;
@@ -157,6 +157,29 @@ std::optional<Walk> Chains::walk(std::string_view chain, Facts& facts, const Mom
   const auto found = names_.find(chain);
   if (found == names_.end()) return std::nullopt;
   return Walker(paths_, table_, facts, moment, hits).walk(found->second);
+}
+
+std::vector<TreatedRule> Chains::treated() const {
+  std::vector<TreatedRule> all;
+  for (const Path& path : paths_) {
+    for (std::size_t i = 0; i < path.treatments.size(); ++i) {
+      all.push_back({table_, path.name, path.steps[i].number, path.steps[i].rule, path.treatments[i]});
+    }
+  }
+  return all;
+}
+
+std::vector<std::uint32_t> Chains::counted() const {
+  std::vector<std::uint32_t> all;
+  for (const Path& path : paths_) {
+    for (const Step& step : path.steps) {
+      for (const Linked& match : step.matches) {
+        const auto* const nth = std::get_if<std::shared_ptr<NthMatch>>(&match);
+        if (nth != nullptr) all.push_back((*nth)->counter()->value.load(std::memory_order_relaxed));
+      }
+    }
+  }
+  return all;
 }
 
 }  // namespace limpet::rules

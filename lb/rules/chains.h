@@ -59,6 +59,15 @@ struct Hit {
   const Rule* rule = nullptr;
 };
 
+/// A rule, and what the compiler made of it.
+struct TreatedRule {
+  Table table = Table::nat;
+  const std::string* chain = nullptr;
+  std::uint32_t number = 0;  // in its chain, from 1
+  const Rule* rule = nullptr;
+  Treatment treatment;
+};
+
 /// How a packet leaves a table.
 enum class End : std::uint8_t { policy, accept, drop, reject, dnat, redirect, snat, masquerade };
 
@@ -87,6 +96,10 @@ class Chains {
   std::optional<Walk> walk(std::string_view chain, Facts& facts, const Moment& moment,
                            std::vector<Hit>* hits = nullptr) const;
   Table table() const noexcept { return table_; }
+  /// Of a compiled program: every rule, chain by chain. Of another: none.
+  std::vector<TreatedRule> treated() const;
+  /// What the nth matches have counted so far, in the order of the rules.
+  std::vector<std::uint32_t> counted() const;
 
  private:
   friend class Linker;
@@ -112,7 +125,8 @@ class Chains {
     const std::string* name;
     std::optional<Policy> policy;
     std::vector<Step> steps;
-    std::unique_ptr<const Plan> plan;  // nullptr: rule by rule
+    std::unique_ptr<const Plan> plan;   // nullptr: rule by rule
+    std::vector<Treatment> treatments;  // by step; none if not compiled
   };
   struct Place {
     std::uint32_t chain;

@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <map>
-#include <set>
+#include <optional>
 #include <utility>
 
 #include "lb/rules/chains.h"
@@ -17,16 +17,15 @@ class Linker {
       : table_(table), family_(family), memory_(memory), options_(options), result_(result) {
     for (const Chain& chain : table.chains) {
       chains_.names_.emplace(chain.name, static_cast<std::uint32_t>(chains_.paths_.size()));
-      chains_.paths_.push_back({&chain.name, chain.policy, {}, nullptr});
+      chains_.paths_.push_back({&chain.name, chain.policy, {}, nullptr, {}});
     }
     chains_.table_ = table.table;
   }
 
   Chains link() {
     for (const Chain* const chain : in_kernel_order()) link(*chain);
-    std::vector<State> states(chains_.paths_.size());
-    for (std::uint32_t i = 0; i < chains_.paths_.size(); ++i) measure(i, states);
-    if (options_.compiled) Planner(chains_, memory_).plan();
+    const std::vector<std::uint32_t> order = measure();
+    if (options_.compiled) Planner(chains_, memory_, order).plan();
     return std::move(chains_);
   }
 
@@ -35,6 +34,7 @@ class Linker {
     bool entered = false;
     bool done = false;
     std::size_t depth = 0;  // of the calls below this chain
+    std::size_t next = 0;   // step to look at
   };
 
   /// The built-in chains by hook, then the user's by name: in which rules come into the kernel's table.
@@ -114,26 +114,52 @@ class Linker {
     return true;
   }
 
-  /// How deep calls go below a chain. Rules that close a loop, or go too deep, are faults and taken out.
-  std::size_t measure(std::uint32_t chain, std::vector<State>& states) {
-    State& state = states[chain];
-    if (state.done) return state.depth;
-    state.entered = true;
-    std::vector<Chains::Step>& steps = chains_.paths_[chain].steps;
-    std::erase_if(steps, [&](const Chains::Step& step) {
-      const bool jumps = std::holds_alternative<Jump>(step.rule->target);
-      if (!jumps && !std::holds_alternative<Goto>(step.rule->target)) return false;
-      const std::string& name = *chains_.paths_[step.chain].name;
-      if (states[step.chain].entered && !states[step.chain].done) {
-        return fault(*step.rule, "-j " + name + ": is a loop: this chain is reached from there"), true;
+  /// How deep calls go below each chain, and the chains in an order in which each comes behind those that it leads to.
+  /// Rules that close a loop, or go too deep, are faults and taken out. Gotos make ways longer than kDeepest: no recursion.
+  std::vector<std::uint32_t> measure() {
+    std::vector<std::uint32_t> order, open;
+    std::vector<State> states(chains_.paths_.size());
+    const auto enter = [&](std::uint32_t chain) {
+      states[chain].entered = true;
+      open.push_back(chain);
+    };
+    for (std::uint32_t first = 0; first < states.size(); ++first) {
+      if (!states[first].entered) enter(first);
+      while (!open.empty()) {
+        const std::uint32_t chain = open.back();
+        if (const auto unknown = measure(chain, states)) {
+          enter(*unknown);
+          continue;
+        }
+        open.pop_back();
+        order.push_back(chain);
       }
-      const std::size_t depth = measure(step.chain, states) + (jumps ? 1 : 0);
-      if (depth > Chains::kDeepest) return fault(*step.rule, "-j " + name + ": chains are more than 64 deep"), true;
-      state.depth = std::max(state.depth, depth);
-      return false;
-    });
+    }
+    return order;
+  }
+  /// Goes on in a chain. nullopt: it is done; else the chain that has to be measured before.
+  std::optional<std::uint32_t> measure(std::uint32_t chain, std::vector<State>& states) {
+    State& state = states[chain];
+    std::vector<Chains::Step>& steps = chains_.paths_[chain].steps;
+    for (; state.next < steps.size(); ++state.next) {
+      Chains::Step& step = steps[state.next];
+      const bool jumps = std::holds_alternative<Jump>(step.rule->target);
+      if (!jumps && !std::holds_alternative<Goto>(step.rule->target)) continue;
+      const State& below = states[step.chain];
+      if (!below.entered) return step.chain;
+      const std::size_t depth = below.depth + (jumps ? 1 : 0);
+      if (below.done && depth <= Chains::kDeepest) {
+        state.depth = std::max(state.depth, depth);
+        continue;
+      }
+      const std::string option = "-j " + *chains_.paths_[step.chain].name;
+      fault(*step.rule, below.done ? option + ": chains are more than 64 deep"
+                                   : option + ": is a loop: this chain is reached from there");
+      step.rule = nullptr;
+    }
+    std::erase_if(steps, [](const Chains::Step& step) { return step.rule == nullptr; });
     state.done = true;
-    return state.depth;
+    return std::nullopt;
   }
 
   const TableRules& table_;

@@ -57,6 +57,11 @@ std::uint32_t UnitIndex::next(std::uint32_t from, const net::Tuple& packet) cons
   return found;
 }
 
+std::string_view to_string(Treatment::How how) noexcept {
+  constexpr std::array<std::string_view, 5> kNames{"literal", "keyed", "random", "nth", "recent"};
+  return kNames[static_cast<std::size_t>(how)];
+}
+
 pick::AliasTable choice_of(const std::vector<RandomMatch>& run) {
   constexpr double kUnits = 4294967295.0;
   std::vector<std::uint32_t> weights;
@@ -71,18 +76,19 @@ pick::AliasTable choice_of(const std::vector<RandomMatch>& run) {
   return pick::AliasTable::build(weights);
 }
 
-std::optional<std::vector<std::uint32_t>> period_of(const std::vector<NthRule>& run) {
+std::optional<std::vector<std::uint32_t>> period_of(const std::vector<NthRule>& run, std::size_t& steps) {
   constexpr std::size_t kLongest = 65536;
   std::vector<std::uint32_t> begin;
   for (const NthRule& rule : run) begin.push_back(rule.every - 1 - rule.packet);
   std::vector<std::uint32_t> counters = begin, takers;
   do {
-    if (takers.size() == kLongest) return std::nullopt;
+    if (takers.size() == kLongest || steps < run.size()) return std::nullopt;
     std::uint32_t taker = 0;
     for (; taker < run.size(); ++taker) {
       counters[taker] = counters[taker] == run[taker].every - 1 ? 0 : counters[taker] + 1;
       if ((counters[taker] == 0) != run[taker].inverted) break;
     }
+    steps -= std::min<std::size_t>(taker + 1, run.size());
     takers.push_back(taker);
   } while (counters != begin);
   return takers;

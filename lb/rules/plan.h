@@ -6,18 +6,19 @@
 //                recent   -m recent --rcheck|--update, list after list      one probe of a RecentIndex, then the lists
 //                                                                           that have the client, in order
 //          ──▶ dispatch  units by the destination, protocol and port that they ask for; a probe for each
-//                       of the five forms that such a key can have
+//                       of the five forms that such a key can have. In chains of many units
+//          ──▶ Treatment of each rule, in words: by which of these it is found, or why it is literal
 //
 // So a walk costs what matches, not what is there, whatever the chains are called. Rules that are passed over could
 // neither match nor remember nor count: what is remembered and counted is exact, and shares are rounded to 2^-32. Rules
-// of a random or nth run have the same conditions but for the statistic; of a recent run, the same before the list is
-// asked, and lists of one mask.
+// of a random or nth run have the same conditions but for the statistic (behind them, one rule without a statistic takes
+// whoever is left); of a recent run, the same before the list is asked, and lists of one mask.
 //
 //   random   rule i is the first to match with probability p_i · (1 - p_0) … (1 - p_(i-1)), in units of 2^-32. If its
 //            jump returns, the rest of the run is walked rule by rule, as it is written
 //   nth      a run's counters go round together: which rule takes packet k is found by playing one period (at most
 //            65536 packets) when the program is linked. Only where no jump of the run returns, and where counters begin
-//            anew with every program (NthOnReload::reset)
+//            anew with every program (NthOnReload::reset). The periods of a table are played for 2^25 steps at most
 //
 // Packets enter a compiled table by its built-in chains, or by chains that nothing jumps to.
 //
@@ -29,6 +30,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -89,12 +91,25 @@ struct Unit {
 struct Plan {
   std::vector<Unit> units;
   std::vector<std::uint32_t> unit_of;  // by step
+  bool keyed = false;                  // else every unit is looked at
   UnitIndex dispatch;
 };
 
+/// What the compiler made of a rule.
+struct Treatment {
+  enum class How : std::uint8_t { literal, keyed, random, nth, recent };
+
+  How how = How::literal;
+  std::uint32_t run = 1;   // how many rules are one with it
+  std::string_view why{};  // literal: why it is looked at as it stands
+};
+
+std::string_view to_string(Treatment::How how) noexcept;
+
 /// The outcomes' shares of a run: rule 0, 1, …, and none of them.
 pick::AliasTable choice_of(const std::vector<RandomMatch>& run);
-/// Which of the run's rules takes packet 0, 1, …, until that repeats. nullopt: it takes more than 65536 packets.
-std::optional<std::vector<std::uint32_t>> period_of(const std::vector<NthRule>& run);
+/// Which of the run's rules takes packet 0, 1, …, until that repeats. nullopt: it takes more than 65536 packets, or more
+/// than `steps` (counters looked at), of which those taken are subtracted.
+std::optional<std::vector<std::uint32_t>> period_of(const std::vector<NthRule>& run, std::size_t& steps);
 
 }  // namespace limpet::rules

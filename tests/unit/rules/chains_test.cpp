@@ -146,6 +146,44 @@ TEST(Chains, WhatCannotBeLinkedNamesItsLine) {
   }
 }
 
+/// Chain 0 leads to chain 1, that to chain 2, and so on; the last one accepts.
+Ruleset row_of_chains(std::size_t length, bool jumps) {
+  Ruleset rules;
+  TableRules& raw = rules.table(Table::raw);
+  for (std::size_t i = 0; i < length; ++i) {
+    const std::string next = "C" + std::to_string(i + 1);
+    Rule rule;
+    rule.line = i + 1;
+    if (jumps) {
+      rule.target = Jump{next};
+    } else {
+      rule.target = Goto{next};
+    }
+    if (i + 1 == length) rule.target = Accept{};
+    raw.chains.push_back({"C" + std::to_string(i), {}, {}, {rule}});
+  }
+  return rules;
+}
+
+// A crafted dump must not grow the stack.
+TEST(Chains, RowsOfAnyLengthAreLinked) {
+  constexpr std::size_t kLength = 200'000;
+  RuleMemory memory({}, NthOnReload::reset);
+  pick::Rng rng(1);
+  LinkedRuleset gone = link(row_of_chains(kLength, false), memory, {.compiled = true});
+  EXPECT_THAT(gone.errors, IsEmpty());
+  std::vector<Hit> hits;
+  Facts facts;
+  EXPECT_EQ(gone.find(Table::raw)->walk("C0", facts, {1, rng}, &hits)->end, End::accept);
+  EXPECT_THAT(hits, SizeIs(kLength));
+
+  // Every 65th jump, counted from the end, is the first that goes too deep.
+  const LinkedRuleset deep = link(row_of_chains(kLength, true), memory, {.compiled = true});
+  EXPECT_THAT(deep.errors, SizeIs((kLength - 1) / 65));
+  EXPECT_THAT(deep.errors.front().message, HasSubstr("64 deep"));
+  EXPECT_EQ(deep.errors.front().line, kLength - 65);
+}
+
 TEST(Chains, LeftOutRulesKeepTheNumbersOfTheOthers) {
   Bench bench("-A OUTPUT -j NOTRACK\n-A OUTPUT -j ACCEPT\n", {.lenient = true});
   EXPECT_EQ(bench.path("OUTPUT"), "OUTPUT:2");

@@ -40,11 +40,17 @@ TEST(Plan, ShareOfEachRuleIsThatOfBeingTheFirst) {
 }
 
 TEST(Plan, PeriodOfNthRulesByHand) {
+  std::size_t steps = 1'000'000;
   // 3, 2, 1 with --packet 0: packet 0 to the first; of those left every other to the second, from the first one on.
-  EXPECT_THAT(*period_of({{3, 0}, {2, 0}, {1, 0}}), ElementsAre(0, 1, 2));
-  EXPECT_THAT(*period_of({{2, 1}, {2, 0}}), ElementsAre(1, 0, 2, 0));
-  EXPECT_THAT(*period_of({{2, 0, true}}), ElementsAre(1, 0));
-  EXPECT_EQ(period_of({{65537, 0}}), std::nullopt);
+  EXPECT_THAT(*period_of({{3, 0}, {2, 0}, {1, 0}}, steps), ElementsAre(0, 1, 2));
+  EXPECT_THAT(*period_of({{2, 1}, {2, 0}}, steps), ElementsAre(1, 0, 2, 0));
+  EXPECT_THAT(*period_of({{2, 0, true}}, steps), ElementsAre(1, 0));
+  EXPECT_EQ(period_of({{65537, 0}}, steps), std::nullopt);
+  // Three packets look at 1, 2 and 3 counters.
+  steps = 8;
+  EXPECT_NE(period_of({{3, 0}, {2, 0}, {1, 0}}, steps), std::nullopt);
+  EXPECT_EQ(steps, 2U);
+  EXPECT_EQ(period_of({{3, 0}, {2, 0}, {1, 0}}, steps), std::nullopt);
 }
 
 TEST(Plan, UnitKeys) {
@@ -61,6 +67,78 @@ TEST(Plan, UnitKeys) {
   EXPECT_EQ(key("-p tcp -m tcp ! --dport 80"), (UnitKey{{}, 6, {}}));
   // The list remembers whatever the port is.
   EXPECT_EQ(key("-p tcp -m recent --set --name L -m tcp --dport 80"), (UnitKey{{}, 6, {}}));
+}
+
+/// "OUTPUT:1 random 3", "X:2 literal: why": bare rules belong to raw.
+std::vector<std::string> treatments(const std::string& text, NthOnReload on_reload = NthOnReload::reset) {
+  RuleMemory memory({}, on_reload);
+  LinkedRuleset linked = link(test::parsed(text, {.bare_rules = Table::raw}), memory, {.compiled = true});
+  std::vector<std::string> words;
+  for (const TreatedRule& one : linked.find(Table::raw)->treated()) {
+    words.push_back(*one.chain + ":" + std::to_string(one.number) + " " + std::string(to_string(one.treatment.how)));
+    if (one.treatment.run > 1) words.back() += " " + std::to_string(one.treatment.run);
+    if (!one.treatment.why.empty()) words.back() += ": " + std::string(one.treatment.why);
+  }
+  return words;
+}
+std::string repeat(int times, const std::string& rule) {
+  std::string text;
+  for (int i = 0; i < times; ++i) text += rule;
+  return text;
+}
+
+TEST(Plan, TellsWhatBecomesOfEachRule) {
+  using testing::Contains;
+  using testing::Each;
+  using testing::EndsWith;
+  using testing::HasSubstr;
+  using testing::SizeIs;
+  EXPECT_THAT(treatments("-A OUTPUT -m statistic --mode random --probability 0.3 -j ACCEPT\n"
+                         "-A OUTPUT -m comment --comment x -m statistic --mode random --probability 0.5 -j ACCEPT\n"
+                         "-A OUTPUT -j ACCEPT\n-A OUTPUT -p udp -j ACCEPT\n"),
+              ElementsAre("OUTPUT:1 random 3", "OUTPUT:2 random 3", "OUTPUT:3 random 3",
+                          "OUTPUT:4 literal: one of few: looked at as fast as looked up"));
+  const std::string nth = "-A OUTPUT -m statistic --mode nth --every 2 --packet 0 -j ";
+  EXPECT_THAT(treatments(nth + "ACCEPT\n-A OUTPUT -j ACCEPT\n"), ElementsAre("OUTPUT:1 nth 2", "OUTPUT:2 nth 2"));
+  EXPECT_THAT(treatments(nth + "ACCEPT\n-A OUTPUT\n"), Contains(HasSubstr("OUTPUT:1 literal: alone")));
+  EXPECT_THAT(treatments(nth + "X\n" + nth + "X\n-A X -p udp -j ACCEPT\n"),
+              Contains(HasSubstr("OUTPUT:1 literal: packets may come back")));
+  EXPECT_THAT(treatments(nth + "X\n" + nth + "X\n-A X -p udp -j ACCEPT\n-A X -j DROP\n"), Contains("OUTPUT:1 nth 2"));
+  EXPECT_THAT(treatments(nth + "ACCEPT\n" + nth + "ACCEPT\n", NthOnReload::persist),
+              Each(EndsWith("literal: its counter outlives the program")));
+  const std::string list = "-A OUTPUT -m recent --rcheck --name L -j ACCEPT\n";
+  EXPECT_THAT(treatments(repeat(7, list)),
+              Each(EndsWith("literal: asks one of few lists: as fast as an index of them")));
+  EXPECT_THAT(treatments(repeat(8, list)), Each(EndsWith("recent 8")));
+  EXPECT_THAT(treatments("-A OUTPUT -m recent --set --name L\n"),
+              ElementsAre("OUTPUT:1 literal: remembers whoever comes"));
+  const std::vector<std::string> keyed =
+      treatments(repeat(8, "-A OUTPUT -p udp -m udp --dport 53 -j ACCEPT\n") + "-A OUTPUT -s 10.0.0.1 -j ACCEPT\n");
+  EXPECT_THAT(keyed, SizeIs(9));
+  EXPECT_EQ(keyed[7], "OUTPUT:8 keyed");
+  EXPECT_EQ(keyed[8], "OUTPUT:9 literal: asks for no exact destination, protocol or port");
+}
+
+// Whether packets come back from a jump is found once for each chain: 2^50 ways lead through these.
+TEST(Plan, ChainsThatCallEachOtherTwice) {
+  std::string text = repeat(2, "-A OUTPUT -p udp -m statistic --mode nth --every 2 --packet 0 -j C0\n");
+  for (int i = 0; i < 50; ++i) {
+    const std::string chain = "-A C" + std::to_string(i), next = " -j C" + std::to_string(i + 1) + "\n";
+    text += chain + " -p udp" + next + chain + " -p tcp" + next;
+  }
+  const auto words = treatments(text + "-A C50 -p tcp -j ACCEPT\n");
+  EXPECT_THAT(words, testing::Contains(testing::HasSubstr("OUTPUT:1 literal: packets may come back")));
+  EXPECT_THAT(treatments(text + "-A C50 -p udp -j ACCEPT\n"), testing::Contains("OUTPUT:1 nth 2"));
+}
+
+// A run that cannot be played is looked at once, not once for each of its rules.
+TEST(Plan, LongRunsOfNthAreSingleRules) {
+  std::string text;
+  for (int i = 0; i < 4000; ++i) {
+    text += "-A OUTPUT -m statistic --mode nth --every " + std::to_string(60'000 + i) + " --packet 7 -j ACCEPT\n";
+  }
+  EXPECT_THAT(treatments(text),
+              testing::Each(testing::EndsWith("literal: its run takes too many packets until it repeats")));
 }
 
 /// The same program twice, over the same lists.
