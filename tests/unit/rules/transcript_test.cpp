@@ -37,8 +37,9 @@ std::uint64_t tick_of(const json& event, Tick tick) {
 class Kernel {
  public:
   /// `boot`: jiffies at tick 0.
-  Kernel(const json& transcript, std::uint64_t boot)
-      : memory_({.capacity = transcript.value("ip_list_tot", 100U), .per_second = transcript.at("hz")},
+  Kernel(const json& transcript, std::uint64_t boot, bool compiled)
+      : compiled_(compiled),
+        memory_({.capacity = transcript.value("ip_list_tot", 100U), .per_second = transcript.at("hz")},
                 NthOnReload::reset),
         boot_(boot) {
     load(transcript.at("program"));
@@ -52,10 +53,22 @@ class Kernel {
       for (const std::string rule : program.value(key, json::array())) text += rule + "\n";
       ReadRuleset read = parse_ruleset(text + "COMMIT\n", {.file = key, .family = family});
       for (const auto& error : read.errors) ADD_FAILURE() << to_string(error);
-      LinkedRuleset linked = link(std::move(read.rules), memory_);
+      LinkedRuleset linked = link(std::move(read.rules), memory_, {.compiled = compiled_});
       for (const auto& error : linked.errors) ADD_FAILURE() << to_string(error);
       tables_.insert_or_assign(family, std::move(linked));
     }
+  }
+
+  /// How many rules are found otherwise than by looking at them.
+  std::size_t found_otherwise() {
+    std::size_t rules = 0;
+    for (auto& [family, program] : tables_) {
+      const Chains* const raw = program.find(Table::raw);
+      for (const TreatedRule& one : raw != nullptr ? raw->treated() : std::vector<TreatedRule>()) {
+        if (one.treatment.how != Treatment::How::literal) ++rules;
+      }
+    }
+    return rules;
   }
 
   void play(const json& event, std::uint64_t tick) {
@@ -123,6 +136,7 @@ class Kernel {
     return entries;
   }
 
+  const bool compiled_;
   RuleMemory memory_;
   std::map<net::Family, LinkedRuleset> tables_;
   pick::Rng rng_{1};
@@ -142,39 +156,61 @@ std::vector<json> read_transcripts(const char* variable, const std::string& file
   return transcripts;
 }
 
+/// How a transcript is played.
+struct Way {
+  std::uint64_t boot;
+  Tick tick;
+  bool compiled;
+};
+struct Played {
+  std::size_t events = 0;
+  std::size_t found_otherwise = 0;  // rules of a compiled program
+};
+
 /// Stops at the first event of a transcript that does not agree: what follows stands on it.
-std::size_t play(const json& transcript, std::uint64_t boot, Tick tick) {
+Played play(const json& transcript, const Way& way) {
   SCOPED_TRACE(transcript.at("id").get<std::string>() + ": " + transcript.at("title").get<std::string>());
-  Kernel kernel(transcript, boot);
-  std::size_t played = 0;
+  Kernel kernel(transcript, way.boot, way.compiled);
+  Played played{0, kernel.found_otherwise()};
   for (const json& event : transcript.at("events")) {
-    SCOPED_TRACE("event " + std::to_string(played) + ": " + event.dump().substr(0, 200));
-    kernel.play(event, tick_of(event, tick));
+    SCOPED_TRACE("event " + std::to_string(played.events) + ": " + event.dump().substr(0, 200));
+    kernel.play(event, tick_of(event, way.tick));
     kernel.check_lists(event);
     if (testing::Test::HasFailure()) break;
-    ++played;
+    ++played.events;
   }
   return played;
 }
 
+/// How many rules of all programs were compiled.
+std::size_t play_all(const std::vector<json>& transcripts, const Way& way) {
+  SCOPED_TRACE(way.compiled ? "compiled" : "rule by rule");
+  std::size_t events = 0, expected = 0, found_otherwise = 0;
+  for (const json& transcript : transcripts) {
+    expected += transcript.at("events").size();
+    const Played played = play(transcript, way);
+    events += played.events;
+    found_otherwise += played.found_otherwise;
+  }
+  EXPECT_EQ(events, expected);
+  testing::Test::RecordProperty("transcripts", static_cast<int>(transcripts.size()));
+  testing::Test::RecordProperty("events", static_cast<int>(events));
+  return found_otherwise;
+}
+
 void play_all(const char* variable, const std::string& file) {
+  const auto transcripts = read_transcripts(variable, file);
+  std::size_t found_otherwise = 0;
   // Jiffies when a 64-bit kernel of 250 Hz starts, in the middle of their life, and just before they go round.
   for (const std::uint64_t boot : {std::uint64_t{4294892296}, std::uint64_t{1} << 40, ~std::uint64_t{0} - 700}) {
     for (const Tick tick : {Tick::recorded, Tick::earliest, Tick::latest}) {
-      std::size_t events = 0, expected = 0;
-      const auto transcripts = read_transcripts(variable, file);
-      for (const json& transcript : transcripts) {
-        expected += transcript.at("events").size();
-        events += play(transcript, boot, tick);
-      }
-      EXPECT_EQ(events, expected);
-      if (testing::Test::HasFailure()) return;
-      if (tick == Tick::recorded) {
-        testing::Test::RecordProperty("transcripts", static_cast<int>(transcripts.size()));
-        testing::Test::RecordProperty("events", static_cast<int>(events));
+      for (const bool compiled : {false, true}) {
+        found_otherwise = play_all(transcripts, {boot, tick, compiled});
+        if (testing::Test::HasFailure()) return;
       }
     }
   }
+  testing::Test::RecordProperty("rules_found_otherwise", static_cast<int>(found_otherwise));
 }
 
 TEST(Recent, EveryEventOfEveryTranscript) {
