@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lb/rules/program.h"
 #include "lb/rules/protocol_names.h"
 #include "lb/rules/rule_text.h"
 #include "lb/rules/target_text.h"
@@ -83,7 +83,8 @@ class Renderer {
       line.pop_back();
       json["completed"].push_back(std::move(line));
     }
-    add_rules(json);
+    add_apart(json);
+    add_compiled(json);
     json["skipped"] = ordered_json::array();
     for (const store::LineError& error : loaded_.skipped) {
       json["skipped"].push_back({{"line", error.line}, {"why", error.message}});
@@ -188,29 +189,28 @@ class Renderer {
     return json;
   }
 
-  /// The rules by what becomes of them.
-  void add_rules(ordered_json& json) const {
-    std::set<std::pair<Table, rules::RuleAt>> literal;
-    for (const rules::LiteralRule& rule : meaning_.literal) literal.emplace(rule.table, rule.at);
-    json["rules"] = meaning_.recognised + meaning_.literal.size();
-    std::set<std::size_t> recognised;
-    for (const rules::TableRules& table : loaded_.rules.tables) {
-      for (std::uint32_t i = 0; i < table.chains.size(); ++i) {
-        for (std::uint32_t k = 0; k < table.chains[i].rules.size(); ++k) {
-          const std::size_t line = table.chains[i].rules[k].line;
-          if (line != 0 && !literal.contains({table.table, {i, k}})) recognised.insert(line);
-        }
-      }
-    }
-    json["recognised"] = recognised;
-    json["literal"] = ordered_json::array();
-    for (const rules::LiteralRule& rule : meaning_.literal) {
+  void add_apart(ordered_json& json) const {
+    json["apart"] = ordered_json::array();
+    for (const rules::ApartRule& rule : meaning_.apart) {
       const rules::Chain& in = loaded_.rules.find(rule.table)->chains[rule.at.chain];
-      json["literal"].push_back(
-          {{"line", rule.line},
-           {"rule", std::string(to_string(rule.table)) + " " + in.name + ":" + std::to_string(rule.at.rule + 1) + " " +
-                        print(in.rules[rule.at.rule], loaded_.rules.family)},
-           {"why", rule.why}});
+      const rules::Hit place{rule.table, &in.name, rule.at.rule + 1, &in.rules[rule.at.rule]};
+      json["apart"].push_back(
+          {{"line", rule.line}, {"rule", to_string(place, loaded_.rules.family)}, {"why", rule.why}});
+    }
+  }
+  void add_compiled(ordered_json& json) const {
+    json["rules"] = loaded_.compiled.size();
+    json["compiled"] = json["literal"] = ordered_json::array();
+    for (const CompiledRule& one : loaded_.compiled) {
+      ordered_json rule = {{"line", one.line}, {"rule", one.rule}};
+      const bool literal = one.treatment.how == rules::Treatment::How::literal;
+      if (literal) {
+        rule["why"] = one.treatment.why;
+      } else {
+        rule["how"] = rules::to_string(one.treatment.how);
+        rule["run"] = one.treatment.run;
+      }
+      json[literal ? "literal" : "compiled"].push_back(std::move(rule));
     }
   }
 

@@ -8,7 +8,13 @@
 //                           "affinity":{"seconds":10800,"by":"source","mask":"255.255.255.255","complete":true},
 //                           "endpoints":[{"endpoint","share":0.25,"draw","lists":[…],"masquerade":[…],"line":62}]}]}],
 //    "masquerade":[{"chain","rule":1,"when"}],"completed":["-t nat -A …"],
-//    "rules":29,"recognised":[45,47,…],"literal":[{"line":7,"rule":"nat PREROUTING:1 …","why"}],"skipped":[…]}
+//    "apart":[{"line":7,"rule":"nat PREROUTING:1 …","why"}],
+//    "rules":29,"compiled":[{"line":55,"rule":"nat KUBE-SVC-…:5 …","how":"keyed|random|nth|recent","run":4}],
+//    "literal":[{"line":7,"rule":"nat PREROUTING:1 …","why"}],"skipped":[…]}
+//
+// Rules `apart` take no part in the services (lb/rules/meaning.h). `compiled` and `literal` are all rules, by what the
+// compiler does with them (lb/rules/plan.h): how they are found, and with how many others at once; or why each is looked
+// at as it stands.
 //
 // A view is a cascade: endpoints and their shares; frontends lead to it by its name: its chain, with the numbers of its
 // rules (from 1) where that chain is one of the kernel's or holds several. `when` and each of `masquerade` are demands

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cstdio>
 #include <iomanip>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lb/cli/render_rules.h"
@@ -58,15 +60,16 @@ class Table {
     });
     section("completed by what kube-proxy always writes", explained["completed"],
             [](const ordered_json& rule) { return rule.get<std::string>(); });
+    section("apart from these services", explained["apart"], [](const ordered_json& rule) {
+      return "line " + std::to_string(rule["line"].get<std::size_t>()) + "  " + rule["rule"].get<std::string>() +
+             "\n    " + rule["why"].get<std::string>();
+    });
     const ordered_json& literal = explained["literal"];
-    const std::size_t all = explained["rules"];
-    out_ << "rules       " << all << ": " << all - literal.size() << " recognised, " << literal.size()
-         << " stay literal\nrecognised  lines " << ranges(explained["recognised"].get<std::vector<std::size_t>>())
-         << '\n';
-    for (const ordered_json& rule : literal) {
-      out_ << "literal     line " << rule["line"].get<std::size_t>() << "  " << rule["rule"].get<std::string>()
-           << "\n            " << rule["why"].get<std::string>() << '\n';
-    }
+    const ordered_json& compiled = explained["compiled"];
+    out_ << "rules       " << explained["rules"].get<std::size_t>() << ": " << compiled.size() << " compiled, "
+         << literal.size() << " stay literal\n";
+    groups("compiled", compiled, [](const ordered_json& rule) { return how(rule["how"].get<std::string>()); });
+    groups("literal", literal, [](const ordered_json& rule) { return rule["why"].get<std::string>(); });
   }
 
  private:
@@ -121,6 +124,32 @@ class Table {
     return ", affinity " + (seconds == 0 ? "for ever" : std::to_string(seconds) + " s") + " by " +
            affinity["by"].get<std::string>() + (whole ? "" : " & " + mask) +
            (affinity["complete"] ? "" : " (not of every endpoint, or not alike)");
+  }
+  static std::string how(const std::string& how) {
+    if (how == "keyed") return "looked up by destination, protocol, port";
+    if (how == "random") return "one draw for each run";
+    return how == "nth" ? "one counter for each run" : "one look at who is on which list";
+  }
+  /// By what is said of them, in the order in which it is said first.
+  void groups(const char* name, const ordered_json& rules, const auto& said) {
+    std::vector<std::pair<std::string, std::vector<std::size_t>>> groups;
+    for (const ordered_json& rule : rules) {
+      const std::string text = said(rule);
+      auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& one) { return one.first == text; });
+      if (group == groups.end()) group = groups.insert(group, {text, {}});
+      group->second.push_back(rule["line"]);
+    }
+    for (auto& [text, lines] : groups) {
+      std::sort(lines.begin(), lines.end());
+      const auto own = std::find_if(lines.begin(), lines.end(), [](std::size_t line) { return line != 0; });
+      const std::size_t added = static_cast<std::size_t>(own - lines.begin());
+      out_ << std::left << std::setw(12) << name << text << ": ";
+      if (own != lines.end()) {
+        out_ << (lines.end() - own == 1 ? "line " : "lines ") << ranges({own, lines.end()}) << (added > 0 ? ", " : "");
+      }
+      if (added > 0) out_ << added << " added";
+      out_ << '\n';
+    }
   }
   void section(const char* name, const ordered_json& lines, const auto& text) {
     if (lines.empty()) return;

@@ -1,7 +1,8 @@
 // rules.h: `limpet rules`: what is an iptables program, and what is it as a configuration? Offline.
 //
 //   explain FILE [-j]     services, who reaches which endpoints with which shares, affinities, what is masqueraded; the
-//                         frame that a partial dump was completed by; which rules were recognised and which stay literal
+//                         frame that a partial dump was completed by; which rules take no part in that; which rules the
+//                         compiler finds without looking at them, and which stay literal, and why
 //
 //   import FILE           the equivalent native services, a configuration that `limpet check` takes; to `err`, in what
 //                         they differ from the rules (rules_import.h)

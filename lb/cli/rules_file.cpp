@@ -11,6 +11,7 @@
 
 #include "lb/rules/chains.h"
 #include "lb/rules/ip_sets.h"
+#include "lb/rules/program.h"
 #include "lb/rules/ruleset_text.h"
 
 namespace limpet::cli {
@@ -60,8 +61,15 @@ void leave_out(rules::Ruleset& ruleset, const std::vector<store::LineError>& ski
 bool check_links(LoadedRules& loaded, const rules::IpSets& sets, const RulesFileOptions& options, std::ostream& err) {
   rules::RuleMemory memory(affinity::RecentOptions{}, rules::NthOnReload::reset);
   const rules::LinkedRuleset linked =
-      rules::link(loaded.rules, memory, {name_of(options.file), &sets, options.lenient});
+      rules::link(loaded.rules, memory, {name_of(options.file), &sets, options.lenient, true});
   print(linked.errors, "", err);
+  for (const auto& chains : linked.tables) {
+    if (!chains) continue;
+    for (const rules::TreatedRule& one : chains->treated()) {
+      const rules::Hit hit{one.table, one.chain, one.number, one.rule};
+      loaded.compiled.push_back({one.rule->line, to_string(hit, loaded.rules.family), one.treatment});
+    }
+  }
   leave_out(loaded.rules, linked.skipped);
   loaded.skipped.insert(loaded.skipped.end(), linked.skipped.begin(), linked.skipped.end());
   return linked.errors.empty();

@@ -18,6 +18,7 @@
 
 #include "conntrack/store/line_error.h"
 #include "lb/rules/completion.h"
+#include "lb/rules/plan.h"
 #include "lb/rules/ruleset.h"
 
 namespace limpet::cli {
@@ -29,10 +30,18 @@ struct RulesFileOptions {
   bool lenient = false;
 };
 
+/// A rule, and how the compiler (lb/rules/plan.h) finds it.
+struct CompiledRule {
+  std::size_t line = 0;  // 0: one that was added
+  std::string rule;      // "nat KUBE-SERVICES:2 -d …"
+  rules::Treatment treatment;
+};
+
 struct LoadedRules {
   rules::Ruleset rules;
   std::vector<rules::AddedRule> added;    // by which they were completed
   std::vector<store::LineError> skipped;  // lenient
+  std::vector<CompiledRule> compiled{};   // all rules
 };
 
 /// nullopt: there were errors, printed to `err`; the exit code is kExitConfiguration.

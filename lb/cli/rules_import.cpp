@@ -332,9 +332,9 @@ ImportedRules import_services(const LoadedRules& loaded, const rules::Meaning& m
   const std::string services = result.yaml.empty() ? "services: []\n" : "services:\n" + result.yaml;
   result.yaml =
       "node:\n  name: " + node + "\n" + (networks.empty() ? "" : "  podCIDRs: [" + networks + "]\n") + services;
-  if (!meaning.literal.empty()) {
-    const bool one = meaning.literal.size() == 1;
-    result.notes.push_back(std::to_string(meaning.literal.size()) + (one ? " rule takes" : " rules take") +
+  if (!meaning.apart.empty()) {
+    const bool one = meaning.apart.size() == 1;
+    result.notes.push_back(std::to_string(meaning.apart.size()) + (one ? " rule takes" : " rules take") +
                            " no part in a service: not imported; `limpet rules explain` lists them");
   }
   return result;

@@ -166,7 +166,6 @@ class MeaningFinder {
     const TableRules* const nat = rules_.find(Table::nat);
     if (nat == nullptr) return;
     meaning_.balance = find_balance(rules_);
-    meaning_.dispatches = find_dispatches(*nat);
     follow(*nat, meaning_.balance, {{"PREROUTING", kAtPrerouting}, {"OUTPUT", kAtOutput}});
   }
   void follow_filter() {
@@ -210,7 +209,6 @@ class MeaningFinder {
   void conclude() {
     for (const TableRules& table : rules_.tables) {
       const Coverage& coverage = coverage_.at(table.table);
-      meaning_.recognised += coverage.taken();
       const bool followed = table.table == Table::nat || table.table == Table::filter;
       const std::string_view why = !followed     ? "tables raw and mangle are not followed"
                                    : steps_ == 0 ? "too many ways lead through these rules"
@@ -219,7 +217,7 @@ class MeaningFinder {
         for (std::uint32_t i = 0; i < table.chains[chain].rules.size(); ++i) {
           const RuleAt at{chain, i};
           if (coverage.is_taken(at)) continue;
-          meaning_.literal.push_back(
+          meaning_.apart.push_back(
               {table.table, at, table.chains[chain].rules[i].line, std::string(why.empty() ? coverage.why(at) : why)});
         }
       }

@@ -15,10 +15,10 @@
 //     load_balancer 1.2.3.4:80        as node_port, each route with -s RANGE (FW)
 //
 // Routes are in the order of the rules: the first whose demands a packet fulfils is its. Rules that take no part in this
-// are `literal`, each with a reason: they must be walked as they stand, and may take packets before a route does.
+// stand `apart`, each with a reason: they may take packets before a route does.
 //
 // Chain and rule numbers as in balance.h. Pure; any thread. Cost: O(routes · rules on the way); a program of more than
-// kMostSteps rules on all its ways is followed no further, its rest is literal.
+// kMostSteps rules on all its ways is followed no further, its rest stands apart.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,6 @@
 
 #include "lb/rules/balance.h"
 #include "lb/rules/demands.h"
-#include "lb/rules/dispatch.h"
 #include "lb/rules/ruleset.h"
 
 namespace limpet::rules {
@@ -81,7 +80,8 @@ struct MasqueradeRule {
   Demands when;
 };
 
-struct LiteralRule {
+/// A rule that takes no part in a service.
+struct ApartRule {
   Table table = Table::nat;
   RuleAt at;
   std::size_t line = 0;
@@ -92,13 +92,11 @@ struct Meaning {
   static constexpr std::size_t kMostSteps = std::size_t{1} << 22;
 
   Balance balance;
-  std::vector<Dispatch> dispatches;
   std::vector<RuledService> services;
   std::vector<MasqueradeRule> masquerades;
   std::uint32_t masquerade_bits = 0;  // marks that are masqueraded whatever else
   std::uint32_t drop_bits = 0;        // marks that filter drops
-  std::size_t recognised = 0;         // rules that take part
-  std::vector<LiteralRule> literal;   // the others
+  std::vector<ApartRule> apart;       // table by table, in order
 };
 
 /// `rules` completed (completion.h) or whole.

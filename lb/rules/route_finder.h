@@ -35,7 +35,7 @@ class Coverage {
  public:
   explicit Coverage(const TableRules& table);
 
-  /// A packet may come here. `why`: what the rule is literal for, unless it is taken.
+  /// A packet may come here. `why`: what the rule stands apart for, unless it is taken.
   void walk(RuleAt at, std::string_view why);
   void take(RuleAt at);
   std::size_t taken() const noexcept { return taken_; }

@@ -80,17 +80,15 @@ Ruleset reached_ruleset() {
   return rules;
 }
 
-RC_GTEST_PROP(MeaningProperties, EveryRuleHasItsPlace, ()) {
+RC_GTEST_PROP(MeaningProperties, RulesApartAreThereAndServicesAreWhole, ()) {
   const Ruleset rules = reached_ruleset();
   const Meaning meaning = find_meaning(rules);
-  std::size_t count = 0;
-  for (const TableRules& table : rules.tables) {
-    for (const Chain& chain : table.chains) count += chain.rules.size();
-  }
-  RC_ASSERT(meaning.recognised + meaning.literal.size() == count);
-  for (const LiteralRule& rule : meaning.literal) {
+  const ApartRule* before = nullptr;
+  for (const ApartRule& rule : meaning.apart) {
     RC_ASSERT(rules.find(rule.table)->chains.at(rule.at.chain).rules.at(rule.at.rule).line == rule.line);
     RC_ASSERT(!rule.why.empty());
+    RC_ASSERT(before == nullptr || before->table != rule.table || before->at < rule.at);
+    before = &rule;
   }
   for (const RuledService& service : meaning.services) {
     RC_ASSERT(!service.frontends.empty());

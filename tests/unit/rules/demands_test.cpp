@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "lb/rules/dispatch.h"
 #include "tests/unit/rules/rules_bench.h"
 
 namespace limpet::rules {
@@ -97,40 +96,6 @@ TEST(Demands, FollowOrContradict) {
     const Relation expected_turned = expected == implied ? contradicted : expected == contradicted ? implied : open;
     EXPECT_EQ(turned, expected_turned) << known << "   opposite of " << asked;
   }
-}
-
-std::string runs(const std::string& text) {
-  const Ruleset rules = test::parsed(text);
-  std::string result;
-  for (const Dispatch& run : find_dispatches(*rules.find(Table::nat))) {
-    result += rules.tables[0].chains[run.chain].name + "[" + std::to_string(run.first) + "," + std::to_string(run.end) +
-              ")" + (run.by_address ? " by address" : "") + ":";
-    for (const DispatchKey& key : run.keys) {
-      result += " " + (key.address ? key.address->to_string() : "*") + "/" + std::to_string(key.protocol) + "/" +
-                std::to_string(key.port);
-    }
-    result += "\n";
-  }
-  return result;
-}
-
-TEST(Dispatch, RunsOfExactKeys) {
-  EXPECT_EQ(runs("-A S ! -s 10.28.0.0/14 -d 10.0.0.1/32 -p tcp --dport 80 -j RETURN\n"
-                 "-A S -d 10.0.0.1/32 -p tcp --dport 80 -j RETURN\n"
-                 "-A S -d 10.0.0.2/32 -p udp --dport 53 -j RETURN\n"
-                 "-A S -m addrtype --dst-type LOCAL -j RETURN\n"
-                 "-A S -d 10.0.0.3/32 -p udp --dport 53 -j RETURN\n"  // alone: no run
-                 "-A S -p udp --dport 54 -j RETURN\n-A S -p udp --dport 55 -j RETURN\n"
-                 "-A S -p udp --dport 56:57 -j RETURN\n"),
-            "S[0,3) by address: 10.0.0.1/6/80 10.0.0.1/6/80 10.0.0.2/17/53\nS[5,7): */17/54 */17/55\n");
-}
-
-TEST(Dispatch, RulesThatRememberBeforeTheirKeyIsAskedAreInNone) {
-  EXPECT_EQ(runs("-A S -p tcp -m recent --set --name a -m tcp --dport 80 -j RETURN\n"
-                 "-A S -p tcp -m tcp --dport 80 -m recent --set --name a -j RETURN\n"
-                 "-A S -p tcp -m tcp --dport 81 -j RETURN\n"
-                 "-A S -p tcp ! --dport 80 -j RETURN\n-A S ! -p tcp -j RETURN\n"),
-            "S[1,3): */6/80 */6/81\n");
 }
 
 }  // namespace
