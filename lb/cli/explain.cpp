@@ -65,6 +65,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
       return kExitUsage;
     }
   }
+  for (const std::string& line : (*subject)->remarks()) err << line << '\n';
   pick::Rng rng(options.seed);
   const auto decision = (*subject)->decide(connection, node->view, flow::Instant{}, rng);
   const auto explanation = (*subject)->describe(connection, node->view, decision);

@@ -129,6 +129,7 @@ int run_replay(const ReplayOptions& options, std::ostream& out, std::ostream& er
   if (!node) return complain(node.error(), err);
   const auto subject = lab::make_subject(*config, options.config, config->tables.affinity, {options.seed, 1});
   if (!subject) return complain(subject.error(), err);
+  for (const std::string& line : (*subject)->remarks()) err << line << '\n';
   lab::Replay replay(**subject, *node, options.seed);
   const store::Status played = play_all(**events, replay, options, out, err);
   return played ? kExitOk : complain(played.error(), err);

@@ -10,7 +10,6 @@
 
 #include "lb/rules/rule_text.h"
 #include "lb/rules/ruleset_text.h"
-#include "lb/rules/target_text.h"
 
 namespace limpet::lab {
 namespace {
@@ -22,23 +21,6 @@ store::Error all_of(const std::vector<store::LineError>& errors) {
   std::string message;
   for (const store::LineError& error : errors) message += (message.empty() ? "" : "\n") + to_string(error);
   return {store::ErrorKind::configuration, message};
-}
-
-/// Where a DNAT or REDIRECT sends the connection, in words; "" for other targets.
-std::string destination(const rules::Target& target, const net::AddressPort& original) {
-  if (const auto* const redirect = std::get_if<rules::Redirect>(&target)) {
-    return "this node:" + (redirect->ports ? rules::to_string(*redirect->ports, '-') : std::to_string(original.port));
-  }
-  const auto* const dnat = std::get_if<rules::Dnat>(&target);
-  if (dnat == nullptr) return "";
-  const auto& addresses = dnat->to.addresses;
-  const auto& ports = dnat->to.ports;
-  if ((addresses && addresses->first != addresses->last) || (ports && ports->first != ports->last)) {
-    constexpr std::string_view kBefore = "-j DNAT --to-destination ";
-    return rules::print(rules::Dnat{.to = dnat->to}).substr(kBefore.size());
-  }
-  return net::AddressPort{addresses ? addresses->first : original.address, ports ? ports->first : original.port}
-      .to_string();
 }
 
 /// kube-proxy writes "namespace/name:port …" beside the jump to a service port's chain.
@@ -56,12 +38,14 @@ std::optional<std::string> service_of(std::span<const rules::Hit> hits) {
   return std::nullopt;
 }
 
-std::string reason(const datapath::Decision& decision, std::size_t candidates) {
+std::string reason(const datapath::Decision& decision, const Candidates::List& candidates) {
+  const std::size_t count = candidates.endpoints.size();
   switch (decision.reason) {
     case Reason::affinity:
       return "the endpoint that this client is remembered for";
     case Reason::picked:
-      return "chosen by the rules from " + std::to_string(candidates) + (candidates == 1 ? " endpoint" : " endpoints");
+      return std::string("chosen by the rules from ") + (candidates.complete ? "" : "at least ") +
+             std::to_string(count) + (count == 1 ? " endpoint" : " endpoints");
     case Reason::ruled:
       return "a rule says so";
     case Reason::midstream:
@@ -71,6 +55,16 @@ std::string reason(const datapath::Decision& decision, std::size_t candidates) {
   }
 }
 
+/// What raw and mangle have made of a packet's mark when it comes to nat.
+std::uint32_t mark_at_nat(std::uint32_t mark, std::span<const rules::Hit> hits) {
+  for (const rules::Hit& hit : hits) {
+    if (hit.table == rules::Table::nat) break;
+    const auto* const set = std::get_if<rules::SetMark>(&hit.rule->target);
+    if (set != nullptr) mark = (mark & ~set->mask) ^ set->value;
+  }
+  return mark;
+}
+
 }  // namespace
 
 store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::parse(std::string_view text, const std::string& file) {
@@ -78,11 +72,11 @@ store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::parse(std::string
   if (!read.errors.empty()) return all_of(read.errors);
   std::unique_ptr<ProgramSubject> subject(new ProgramSubject);
   subject->added_ = rules::complete(read.rules);
-  rules::LinkedRuleset linked = rules::link(std::move(read.rules), subject->memory_, {.file = file});
+  rules::LinkedRuleset linked = rules::link(std::move(read.rules), subject->memory_, {.file = file, .compiled = true});
   if (!linked.errors.empty()) return all_of(linked.errors);
   subject->program_ = std::make_unique<rules::Program>(subject->slots_, std::move(linked), subject->memory_);
   if (const rules::TableRules* const nat = subject->program_->rules().find(rules::Table::nat)) {
-    subject->nat_ = std::make_unique<rules::Reach>(*nat, nullptr);
+    subject->candidates_ = std::make_unique<Candidates>(*nat, nullptr);
   }
   return subject;
 }
@@ -102,36 +96,36 @@ datapath::Decision ProgramSubject::decide(const datapath::NewConnection& connect
   return program_->decide(connection, node, now, rng, &hits_);
 }
 
-std::vector<std::string> ProgramSubject::candidates(const datapath::NewConnection& connection,
-                                                    const node::NodeView& node) const {
-  std::vector<std::string> found;
-  if (nat_ == nullptr) return found;
-  const bool local = connection.hook == datapath::Hook::output;
-  rules::Facts facts;
-  facts.tuple = connection.tuple;
-  facts.mark = connection.mark;
-  facts.ttl = connection.ttl;
-  facts.node = &node;
-  if (!local) facts.in_interface = node.interface_name(connection.in_interface);
-  for (const Rule* const rule : nat_->from(local ? "OUTPUT" : "PREROUTING", facts).rules) {
-    std::string to = destination(rule->target, connection.tuple.destination);
-    if (!to.empty()) found.push_back(std::move(to));
+std::vector<std::string> ProgramSubject::remarks() const {
+  std::vector<std::string> lines;
+  if (added_.empty()) return lines;
+  lines.push_back("rules: completed by what kube-proxy always writes:");
+  for (const rules::AddedRule& added : added_) {
+    lines.push_back("  " + rules::print(std::vector{added}, program_->rules().family));
+    lines.back().pop_back();  // the end of the line
   }
-  std::sort(found.begin(), found.end());
-  found.erase(std::unique(found.begin(), found.end()), found.end());
-  return found;
+  return lines;
+}
+
+const std::string& ProgramSubject::words_of(const rules::Hit& hit) const {
+  std::string& words = words_[hit.rule];
+  if (words.empty()) words = rules::to_string(hit, program_->rules().family);
+  return words;
 }
 
 service::Explanation ProgramSubject::describe(const datapath::NewConnection& connection, const node::NodeView& node,
                                               const datapath::Decision& decision) const {
+  static const Candidates::List kNone;
+  const bool asks = decision.action == datapath::Action::dnat && candidates_ != nullptr;
+  const Candidates::List& found = asks ? candidates_->of(connection, node, mark_at_nat(connection.mark, hits_)) : kNone;
   service::Explanation words;
   words.decision = decision;
-  if (decision.action == datapath::Action::dnat) words.candidates = candidates(connection, node);
+  words.candidates = found.endpoints;
   words.service = service_of(hits_);
-  words.reason = reason(decision, words.candidates.size());
-  const net::Family family = program_->rules().family;
-  for (const rules::Hit& hit : hits_) words.why.push_back(rules::to_string(hit, family));
+  words.reason = reason(decision, found);
+  for (const rules::Hit& hit : hits_) words.why.push_back(words_of(hit));
   if (hits_.empty()) words.why.push_back("no rule matches");
+  if (!found.complete) words.why.push_back("there may be more endpoints: too many ways lead through the rules");
   return words;
 }
 

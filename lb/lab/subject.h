@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "conntrack/flow/instant.h"
 #include "conntrack/store/result.h"
@@ -42,6 +43,8 @@ class Subject {
   /// Does a connection from there begin on the node itself?
   virtual bool is_local(const net::Address& source, const node::NodeView& node) const = 0;
   virtual void tell_time(flow::Instant now) = 0;
+  /// What a person should know of it before anything is asked, in lines.
+  virtual std::vector<std::string> remarks() const { return {}; }
 };
 
 class BalancerSubject final : public Subject {
@@ -85,6 +88,11 @@ class MixedSubject final : public Subject {
   void tell_time(flow::Instant now) override {
     first_->tell_time(now);
     second_->tell_time(now);
+  }
+  std::vector<std::string> remarks() const override {
+    std::vector<std::string> lines = first_->remarks();
+    for (std::string& line : second_->remarks()) lines.push_back(std::move(line));
+    return lines;
   }
 
  private:

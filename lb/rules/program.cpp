@@ -43,6 +43,12 @@ net::Address own_address(const net::Address& destination, Hook hook, std::uint32
   return destination;
 }
 
+std::string_view way_out(const net::Address& destination, const node::NodeView& node) {
+  if (node.is_local(destination)) return "lo";
+  const node::Route* const route = node.route_to(destination);
+  return route != nullptr ? node.interface_name(route->interface) : "";
+}
+
 std::string name_of(const Target& target) {
   if (const auto* const nat = std::get_if<Redirect>(&target)) {
     return "this node" + (nat->ports ? ":" + to_string(*nat->ports, '-') : "");
@@ -98,20 +104,12 @@ class Program::Traversal {
   Traversal(Program& program, const datapath::NewConnection& connection, const node::NodeView& node,
             const Moment& moment, std::vector<Hit>* hits)
       : program_(program), connection_(connection), node_(node), moment_(moment), hits_(hits) {
-    facts_.tuple = connection.tuple;
-    facts_.mark = connection.mark;
-    facts_.ttl = connection.ttl;
-    facts_.node = &node;
+    facts_ = first_facts(connection, node);
   }
 
   Decision run() {
     const bool local = connection_.hook == Hook::output;
     const std::string_view hook = local ? "OUTPUT" : "PREROUTING";
-    if (local) {
-      route();
-    } else {
-      facts_.in_interface = node_.interface_name(connection_.in_interface);
-    }
     facts_.states = kInvalid;
     const bool ended = pass(Table::raw, hook) || (facts_.states = kNew, pass(Table::mangle, hook)) || translate(hook) ||
                        (local ? pass(Table::filter, hook) : deliver());
@@ -120,11 +118,7 @@ class Program::Traversal {
   }
 
  private:
-  void route() {
-    const node::Route* const route = node_.route_to(facts_.tuple.destination.address);
-    const bool here = node_.is_local(facts_.tuple.destination.address);
-    facts_.out_interface = here ? "lo" : route != nullptr ? node_.interface_name(route->interface) : "";
-  }
+  void route() { facts_.out_interface = way_out(facts_.tuple.destination.address, node_); }
 
   std::optional<Walk> walk(Table table, std::string_view chain) {
     const Chains* const chains = program_.linked_.find(table);
@@ -221,6 +215,20 @@ Decision Program::decide(const datapath::NewConnection& connection, const node::
   if (connection.tuple.source.address.family() != linked_.rules->family) return {};
   const Moment moment{jiffies_at(now, memory_.lists.options().per_second), rng, connection.known_clients_only};
   return Traversal(*this, connection, node, moment, hits).run();
+}
+
+Facts first_facts(const datapath::NewConnection& connection, const node::NodeView& node) {
+  Facts facts;
+  facts.tuple = connection.tuple;
+  facts.mark = connection.mark;
+  facts.ttl = connection.ttl;
+  facts.node = &node;
+  if (connection.hook == Hook::output) {
+    facts.out_interface = way_out(connection.tuple.destination.address, node);
+  } else {
+    facts.in_interface = node.interface_name(connection.in_interface);
+  }
+  return facts;
 }
 
 std::string to_string(const Hit& hit, net::Family family) {

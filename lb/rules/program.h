@@ -68,6 +68,9 @@ class Program final : public datapath::Decider {
   std::unordered_map<const Rule*, datapath::EndpointId> ids_;
 };
 
+/// What a new connection shows to the first rules that it meets.
+Facts first_facts(const datapath::NewConnection& connection, const node::NodeView& node);
+
 /// "nat KUBE-SERVICES:2 -d 10.31.240.99/32 -p tcp … -j KUBE-SVC-…"
 std::string to_string(const Hit& hit, net::Family family);
 

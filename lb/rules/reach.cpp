@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <type_traits>
@@ -30,8 +31,39 @@ struct Reach::State {
   }
 };
 
+namespace {
+
+/// The rule without what it asks of the source; nullopt: it asks nothing.
+std::optional<Rule> without_source(const Rule& rule) {
+  Rule others = rule;
+  others.source.reset();
+  std::erase_if(others.matches, [](const Match& match) {
+    const auto* const ports = std::get_if<MultiportMatch>(&match);
+    return std::holds_alternative<SetMatch>(match) ||
+           (ports != nullptr && ports->side != MultiportMatch::Side::destination);
+  });
+  for (Match& match : others.matches) {
+    if (auto* const ports = std::get_if<TransportMatch>(&match)) ports->source.reset();
+    if (auto* const kinds = std::get_if<AddrtypeMatch>(&match)) kinds->source.reset();
+  }
+  return others == rule ? std::nullopt : std::optional(std::move(others));
+}
+
+}  // namespace
+
 Reach::Reach(const TableRules& table, const IpSets* sets) : sets_(sets) {
-  for (const Chain& chain : table.chains) chains_.emplace(chain.name, &chain);
+  for (const Chain& chain : table.chains) {
+    chains_.emplace(chain.name, &chain);
+    for (const Rule& rule : chain.rules) {
+      if (auto others = without_source(rule)) others_.emplace(&rule, std::move(*others));
+    }
+  }
+}
+
+/// Would another source have changed the answer?
+bool Reach::asks_for_source(const Rule& rule, const Facts& facts) const {
+  const auto others = others_.find(&rule);
+  return others != others_.end() && ask(others->second, facts) != Answer::no;
 }
 
 const Chain* Reach::find(const std::string& name) const {
@@ -98,6 +130,7 @@ Reach::Ends Reach::from(std::string_view chain, const Facts& facts) const {
     Facts now = facts;
     now.mark = state.mark;
     const Answer answer = ask(rule, now);
+    if (asks_for_source(rule, now)) ends.asked.push_back({&rule, now.mark, answer});
     if (answer != Answer::yes) visit(state.next());
     if (answer == Answer::no) continue;
     State after = state.next();
