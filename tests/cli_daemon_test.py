@@ -16,8 +16,8 @@ import tempfile
 import threading
 import urllib.parse
 
-import cli_test
-from cli_test import limpet
+import cli_case
+from cli_case import limpet
 
 
 class FakeDaemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -57,7 +57,7 @@ class FakeDaemonRequest(http.server.BaseHTTPRequestHandler):
     do_DELETE = do_GET
 
 
-class Daemon(cli_test.Case):
+class Daemon(cli_case.Case):
     FLOW = {"protocol": "tcp", "state": "ESTABLISHED", "client": "203.0.113.7:40000", "service_address": "10.96.0.10:80",
             "endpoint": "10.2.0.1:8080", "service": "t/web:http", "confirmed": True, "direct": False,
             "expires_in": 431999.5}
@@ -177,4 +177,4 @@ class Daemon(cli_test.Case):
 
 
 if __name__ == "__main__":
-    cli_test.main()
+    cli_case.main()
