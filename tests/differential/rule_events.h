@@ -32,7 +32,6 @@ struct Event {
   std::uint8_t ttl = 64;
   std::string list, text;  // write
   Programs programs;       // reload
-  std::uint64_t jiffies = 0;
 
   std::string words() const {
     if (kind == Kind::write) return "write " + text + " to " + list;
@@ -85,6 +84,14 @@ class Model {
       EXPECT_TRUE(!list || affinity::write(*list, event.text, jiffies));
     }
     return {};
+  }
+  /// What nth matches have counted, which no list shows.
+  std::vector<std::uint32_t> counted() {
+    std::vector<std::uint32_t> all;
+    for (LinkedRuleset* const program : {&literal_.v4, &literal_.v6}) {
+      for (const std::uint32_t count : program->find(Table::raw)->counted()) all.push_back(count);
+    }
+    return all;
   }
   Dumps dumps() const {
     Dumps all = dumps(literal_);
