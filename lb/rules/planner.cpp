@@ -12,7 +12,6 @@ using affinity::RecentOperation;
 using How = Treatment::How;
 
 constexpr std::size_t kShortestRun = 2;
-constexpr std::size_t kFewestLists = 8;  // so many are asked as fast as an index of them is kept
 constexpr std::size_t kFewestKeyed = 8;  // units: so many are looked at as fast as a key is looked up
 
 bool may_be_skipped(const RecentMatch& match) {
@@ -207,11 +206,7 @@ std::optional<Unit> Planner::make_unit(std::uint32_t chain, const Run& run, std:
     return std::nullopt;
   }
   if (run.shape.kind == Unit::Kind::nth) return make_nth(chain, run, why);
-  if (run.shape.kind == Unit::Kind::recent) {
-    if (rules >= kFewestLists) return make_recent(chain, run);
-    why = "asks one of few lists: as fast as an index of them";
-    return std::nullopt;
-  }
+  if (run.shape.kind == Unit::Kind::recent) return make_recent(chain, run);
   Unit unit;
   unit.kind = Unit::Kind::random;
   const auto& steps = chains_.paths_[chain].steps;

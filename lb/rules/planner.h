@@ -1,8 +1,7 @@
 // planner.h: finds the units of a program's chains and builds their plans (plan.h).
 //
 // One pass over each chain: a run is as long as its rules have the same conditions; shorter runs than two stay single
-// rules, and so do runs of few lists, which are asked as fast as an index is kept. A chain of few rules and no run has no
-// plan. O(rules), plus the periods of nth runs. At link time, one thread.
+// rules. A chain of few rules and no run has no plan. O(rules), plus the periods of nth runs. At link time, one thread.
 #pragma once
 
 #include <cstddef>

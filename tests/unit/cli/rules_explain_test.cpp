@@ -83,14 +83,15 @@ TEST(RulesExplain, ObjectOfTheSeed) {
   EXPECT_EQ(found["completed"].size(), 6U);
   EXPECT_THAT(found["apart"], IsEmpty());
   EXPECT_EQ(found["rules"], 29);
-  // By hand: the four picks of SVC are one draw, the two of XLB another; lists are few, and chains short.
-  ASSERT_EQ(found["compiled"].size(), 6U);
-  EXPECT_EQ(found["compiled"][0]["line"], 55);
-  EXPECT_EQ(found["compiled"][0]["how"], "random");
+  // By hand: SVC asks four lists and picks from four, XLB from two; the other chains are short.
+  ASSERT_EQ(found["compiled"].size(), 12U);
+  EXPECT_EQ(found["compiled"][0]["line"], 50);
+  EXPECT_EQ(found["compiled"][0]["how"], "recent");
   EXPECT_EQ(found["compiled"][0]["run"], 4);
-  EXPECT_THAT(found["compiled"][0]["rule"], StartsWith("nat KUBE-SVC-TLHPL6Z5YI33DALW:5 "));
-  EXPECT_EQ(found["compiled"][5]["run"], 2);
-  EXPECT_EQ(found["literal"].size(), 23U);
+  EXPECT_THAT(found["compiled"][4]["rule"], StartsWith("nat KUBE-SVC-TLHPL6Z5YI33DALW:5 "));
+  EXPECT_EQ(found["compiled"][4]["how"], "random");
+  EXPECT_EQ(found["compiled"][11]["run"], 2);
+  EXPECT_EQ(found["literal"].size(), 17U);
 }
 
 TEST(RulesExplain, TableOfTheSeed) {
@@ -108,7 +109,8 @@ TEST(RulesExplain, TableOfTheSeed) {
            "  view KUBE-XLB-TLHPL6Z5YI33DALW: 2 endpoints, affinity 10800 s by source\n",
            "    10.28.8.6:80           1/2    50.0000 %  the rest, masqueraded where -s 10.28.8.6/32\n",
            "  -t nat -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n",
-           "rules       29: 6 compiled, 23 stay literal\n",
+           "rules       29: 12 compiled, 17 stay literal\n",
+           "compiled    one look at who is on which list: lines 50-53, 60-61\n",
            "compiled    one draw for each run: lines 55-58, 62-63\n",
        }) {
     EXPECT_THAT(done.out, HasSubstr(line));
