@@ -50,7 +50,7 @@ int answer(const Config& config, NewConnection connection, const ExplainOptions&
            std::ostream& err) {
   const auto node = lab::described_node(config.node, options.in_interface);
   // One connection is asked about, and it is the first: room for one client.
-  const auto subject = lab::make_subject(config, options.config, 1, {});
+  const auto subject = lab::make_subject(config, 1, {});
   if (!node || !subject) {
     err << "limpet explain: " << (!node ? node.error() : subject.error()).message << '\n';
     return node ? exit_code(subject.error().kind) : kExitRuntime;

@@ -127,7 +127,7 @@ int run_replay(const ReplayOptions& options, std::ostream& out, std::ostream& er
   if (!events) return complain(events.error(), err);
   auto node = lab::EventNode::open(config->node);
   if (!node) return complain(node.error(), err);
-  const auto subject = lab::make_subject(*config, options.config, config->tables.affinity, {options.seed, 1});
+  const auto subject = lab::make_subject(*config, config->tables.affinity, {options.seed, 1});
   if (!subject) return complain(subject.error(), err);
   for (const std::string& line : (*subject)->remarks()) err << line << '\n';
   lab::Replay replay(**subject, *node, options.seed);

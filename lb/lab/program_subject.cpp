@@ -1,27 +1,18 @@
 #include "lb/lab/program_subject.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <span>
 #include <utility>
 #include <variant>
 
 #include "lb/rules/rule_text.h"
-#include "lb/rules/ruleset_text.h"
 
 namespace limpet::lab {
 namespace {
 
 using datapath::Reason;
 using rules::Rule;
-
-store::Error all_of(const std::vector<store::LineError>& errors) {
-  std::string message;
-  for (const store::LineError& error : errors) message += (message.empty() ? "" : "\n") + to_string(error);
-  return {store::ErrorKind::configuration, message};
-}
 
 /// kube-proxy writes "namespace/name:port …" beside the jump to a service port's chain.
 std::optional<std::string> service_of(std::span<const rules::Hit> hits) {
@@ -67,27 +58,32 @@ std::uint32_t mark_at_nat(std::uint32_t mark, std::span<const rules::Hit> hits) 
 
 }  // namespace
 
-store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::parse(std::string_view text, const std::string& file) {
-  rules::ReadRuleset read = rules::parse_ruleset(text, {.file = file});
-  if (!read.errors.empty()) return all_of(read.errors);
-  std::unique_ptr<ProgramSubject> subject(new ProgramSubject);
-  subject->added_ = rules::complete(read.rules);
-  rules::LinkedRuleset linked = rules::link(std::move(read.rules), subject->memory_, {.file = file, .compiled = true});
-  if (!linked.errors.empty()) return all_of(linked.errors);
-  subject->program_ = std::make_unique<rules::Program>(subject->slots_, std::move(linked), subject->memory_);
+store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::conclude(std::unique_ptr<ProgramSubject> subject,
+                                                                        store::Result<rules::LoadedProgram> loaded) {
+  if (!loaded) return loaded.error();
+  subject->added_ = std::move(loaded->added);
+  subject->skipped_ = std::move(loaded->skipped);
+  subject->program_ = std::make_unique<rules::Program>(subject->slots_, std::move(loaded->linked), subject->memory_);
   if (const rules::TableRules* const nat = subject->program_->rules().find(rules::Table::nat)) {
-    subject->candidates_ = std::make_unique<Candidates>(*nat, nullptr);
+    subject->candidates_ = std::make_unique<Candidates>(*nat, subject->program_->sets());
   }
   return subject;
 }
 
-store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file.is_open() || file.bad()) {
-    return store::Error{store::ErrorKind::runtime, path + " cannot be read; name what iptables-save printed"};
-  }
-  return parse(text, path);
+store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::parse(std::string_view text, const std::string& file) {
+  std::unique_ptr<ProgramSubject> subject(new ProgramSubject({}));
+  auto loaded = rules::parse_program(text, {.file = file, .compiled = true}, subject->memory_);
+  return conclude(std::move(subject), std::move(loaded));
+}
+
+store::Result<std::unique_ptr<ProgramSubject>> ProgramSubject::read(const service::RulesConfig& config) {
+  affinity::RecentOptions options{.capacity = config.ip_list_tot, .least_stamps = config.ip_pkt_list_tot};
+  if (config.hz != 0) options.per_second = config.hz;
+  std::unique_ptr<ProgramSubject> subject(new ProgramSubject(options));
+  auto loaded = rules::load_program(
+      {.file = config.file, .ipsets = config.ipsets, .lenient = config.lenient, .compiled = config.compiled},
+      subject->memory_);
+  return conclude(std::move(subject), std::move(loaded));
 }
 
 datapath::Decision ProgramSubject::decide(const datapath::NewConnection& connection, const node::NodeView& node,
@@ -98,6 +94,7 @@ datapath::Decision ProgramSubject::decide(const datapath::NewConnection& connect
 
 std::vector<std::string> ProgramSubject::remarks() const {
   std::vector<std::string> lines;
+  for (const store::LineError& error : skipped_) lines.push_back(store::to_string(error) + "; left out");
   if (added_.empty()) return lines;
   lines.push_back("rules: completed by what kube-proxy always writes:");
   for (const rules::AddedRule& added : added_) {

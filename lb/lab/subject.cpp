@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <utility>
 
 #include "lb/lab/program_subject.h"
@@ -68,11 +67,11 @@ datapath::Decision MixedSubject::decide(const datapath::NewConnection& connectio
   return second_->decide(connection, node, now, rng);
 }
 
-store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, const std::string& file,
-                                                     std::uint32_t clients, const store::HashKey& key) {
+store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, std::uint32_t clients,
+                                                     const store::HashKey& key) {
   std::unique_ptr<Subject> subject;
-  if (!config.rules_file.empty()) {
-    auto program = ProgramSubject::read((std::filesystem::path(file).parent_path() / config.rules_file).string());
+  if (!config.rules.file.empty()) {
+    auto program = ProgramSubject::read(config.rules);
     if (!program) return program.error();
     if (config.services.empty()) return std::unique_ptr<Subject>(std::move(*program));
     subject = std::move(*program);

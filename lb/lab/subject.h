@@ -100,10 +100,9 @@ class MixedSubject final : public Subject {
   Subject* answered_ = nullptr;
 };
 
-/// Of all that `config` declares. `file`: the configuration's own path; other files are named as seen from its folder.
-/// Errors: configuration: more endpoints than a table takes, a rule that cannot be honoured; runtime: a file that cannot
-/// be read.
-store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, const std::string& file,
-                                                     std::uint32_t clients, const store::HashKey& key);
+/// Of all that `config` declares. Errors: configuration: more endpoints than a table takes, a program that cannot be
+/// read or honoured.
+store::Result<std::unique_ptr<Subject>> make_subject(const service::Config& config, std::uint32_t clients,
+                                                     const store::HashKey& key);
 
 }  // namespace limpet::lab

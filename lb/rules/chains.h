@@ -149,6 +149,7 @@ struct LinkOptions {
 
 struct LinkedRuleset {
   std::shared_ptr<const Ruleset> rules;
+  std::shared_ptr<const IpSets> sets;           // if they are kept here: those of LinkOptions
   std::array<std::optional<Chains>, 4> tables;  // by Table
   std::vector<store::LineError> errors;         // not empty: must not be walked
   std::vector<store::LineError> skipped;        // lenient: rules that were left out

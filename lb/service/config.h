@@ -1,7 +1,8 @@
 // config.h: the whole of limpet.yaml, as values. Read and validated by config_reader.h; every default stands here.
 //
 // Key names, units and defaults are those of the README's configuration section. A Config that exists is valid: the
-// reader hands it out only without errors.
+// reader hands it out only without errors. Files that it names are named as seen from the configuration's folder, and
+// stand here as seen from the process.
 #pragma once
 
 #include <array>
@@ -56,6 +57,18 @@ enum class IcmpEcho { ignore, reply };       // echo requests to a clusterIP
 
 inline constexpr std::array<PortRange, 2> kMasqueradePorts{{{1024, 29999}, {61000, 65535}}};
 
+/// An iptables program that decides what becomes of connections to no declared service, and how it runs.
+struct RulesConfig {
+  std::string file;                   // what iptables-save printed; empty: there is no program
+  std::string ipsets;                 // what `ipset save` printed, for rules that look into sets; empty: no sets
+  bool lenient = false;               // leave out rules that cannot be honoured, instead of refusing the program
+  bool compiled = true;               // lb/rules/plan.h; false: walk rule by rule, as the kernel does
+  std::uint32_t hz = 0;               // ticks a second of `recent`; 0: as many as the kernel's
+  std::uint32_t ip_list_tot = 100;    // clients that a list of `recent` remembers; 0: all
+  std::uint32_t ip_pkt_list_tot = 0;  // times that it remembers of each, at least
+  bool nth_persists = false;          // nthOnReload: persist
+};
+
 struct Config {
   NodeConfig node;
   struct {
@@ -91,7 +104,7 @@ struct Config {
   std::string instance;                 // names both; empty: after the network namespace
   flow::Timeouts timeouts;
   std::vector<Service> services;
-  std::string rules_file;  // an iptables program, as seen from the configuration's folder; empty: none
+  RulesConfig rules;
 };
 
 }  // namespace limpet::service

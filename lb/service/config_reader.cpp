@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -90,6 +91,11 @@ YAML::Node parse(const std::string& text, Report& report) {
   }
 }
 
+/// Of a path that the configuration names.
+std::string seen_from_process(const std::string& path, const std::string& config) {
+  return path.empty() ? path : (std::filesystem::path(config).parent_path() / path).string();
+}
+
 void read_document(const YAML::Node& document, std::string_view host_name, Report& report, Config& config) {
   Fields top(document, "the configuration", report);
   if (!document.IsMap()) return;
@@ -107,6 +113,8 @@ LoadedConfig read_config(const std::string& text, const std::string& file, std::
   Config config;
   if (const YAML::Node document = parse(text, report); document.IsDefined()) {
     read_document(document, host_name, report, config);
+    config.rules.file = seen_from_process(config.rules.file, file);
+    config.rules.ipsets = seen_from_process(config.rules.ipsets, file);
   }
   LoadedConfig result{std::nullopt, report.take()};
   if (!has_errors(result.diagnostics)) result.config = std::move(config);

@@ -1,7 +1,7 @@
 // config_reader.h: limpet.yaml → Config, or everything that is wrong with it.
 //
 //   text ── YAML ──▶ mapping ── config_node      node:
-//                            ── config_settings  datapath, queues, marks, divert, tables, timeouts, …
+//                            ── config_settings  datapath, queues, marks, divert, tables, timeouts, rules, …
 //                            ── config_services  services:, and what two of them may not share
 //
 // All complaints come at once, in the file's order, each with line, column and remedy. Unknown and duplicate keys are
@@ -25,7 +25,7 @@ struct LoadedConfig {
   std::vector<Diagnostic> diagnostics;
 };
 
-/// `host_name` is the node's name where the text gives none (in lower case, as kubelet does it).
+/// `file`: what the text is called, and whose folder other files are seen from. `host_name` is the node's name where the text gives none (in lower case, as kubelet does it).
 LoadedConfig read_config(const std::string& text, const std::string& file, std::string_view host_name);
 LoadedConfig load_config(const std::string& path);
 

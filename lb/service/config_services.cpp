@@ -179,7 +179,8 @@ class ReturnPaths {
 
 void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& services) {
   const YAML::Node list = top.find("services");
-  if (!top.has("services")) top.warning("services", "no services: nothing is balanced");
+  const bool ruled = top.has("rules");  // then an iptables program balances
+  if (!top.has("services") && !ruled) top.warning("services", "no services: nothing is balanced");
   if (!list.IsDefined() || !top.expect_list(list, "services")) return;
   Conflicts conflicts(top.report());
   SharedAffinities affinities(top.report());
@@ -196,7 +197,7 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
     services.push_back(std::move(entry.service));
   }
   return_paths.finish();
-  if (index == 0) top.warning("services", "services is empty: nothing is balanced");
+  if (index == 0 && !ruled) top.warning("services", "services is empty: nothing is balanced");
 }
 
 }  // namespace limpet::service

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "lb/affinity/affinity.h"
+#include "lb/affinity/recent_match.h"
 #include "lb/service/config_parts.h"
 
 namespace limpet::service {
@@ -15,6 +16,10 @@ constexpr format::Number kFragments{1, 1U << 24};
 constexpr format::Number kEndpoints{1, 1U << 24};
 constexpr format::Number kReplies{0, 1'000'000};
 constexpr format::Number kBurst{1, 1'000'000};
+constexpr format::Text kFile{"the path of a file"};
+constexpr format::Number kTicks{1, 10'000};  // of kernels: 100, 250, 300 or 1000
+constexpr format::Limit kListTotal{1, 1U << 31};
+constexpr format::Number kPacketListTotal{0, affinity::RecentMatch::kMostStamps};
 
 void read_queues(Fields& top, Config& config) {
   top.section("queues", [&](Fields& queues) {
@@ -113,18 +118,31 @@ void read_instance(Fields& top, Config& config) {
   });
 }
 
-/// Features of later versions: their keys are checked as far as they can be.
-void read_later_sections(Fields& top, Config& config) {
-  const format::Text file{"the path of a file"};
-  top.section("kubernetes", [&](Fields& kubernetes) {
-    std::vector<std::string> files;
-    if (kubernetes.read_list("files", file, files)) {
-      warn_without_effect(kubernetes, "files", "only native services are balanced");
+/// An iptables program.
+void read_rules(Fields& top, RulesConfig& config) {
+  top.section("rules", [&](Fields& rules) {
+    rules.read_required("file", kFile, config.file);
+    rules.read("ipsets", kFile, config.ipsets);
+    rules.read("lenient", format::Flag{}, config.lenient);
+    rules.read("compiled", format::Flag{}, config.compiled);
+    rules.read("hz", kTicks, config.hz);
+    rules.section("recent", [&](Fields& recent) {
+      recent.read("ipListTotal", kListTotal, config.ip_list_tot);
+      recent.read("ipPacketListTotal", kPacketListTotal, config.ip_pkt_list_tot);
+    });
+    const format::Choice<bool> on_reload{{"reset", false}, {"persist", true}};
+    if (rules.read("nthOnReload", on_reload, config.nth_persists) && config.nth_persists) {
+      warn_without_effect(rules, "nthOnReload", "a running limpet does not reload its rules");
     }
   });
-  top.section("rules", [&](Fields& rules) {
-    if (rules.read_required("file", file, config.rules_file)) {
-      rules.warning("file", "file is run by `limpet explain` and `limpet replay` alone: the daemon leaves it out");
+}
+
+/// Features of later versions: their keys are checked as far as they can be.
+void read_later_sections(Fields& top) {
+  top.section("kubernetes", [&](Fields& kubernetes) {
+    std::vector<std::string> files;
+    if (kubernetes.read_list("files", kFile, files)) {
+      warn_without_effect(kubernetes, "files", "only native services are balanced");
     }
   });
 }
@@ -140,7 +158,8 @@ void read_settings(Fields& top, Config& config) {
   read_limits(top, config);
   read_timeouts(top, config);
   read_instance(top, config);
-  read_later_sections(top, config);
+  read_rules(top, config.rules);
+  read_later_sections(top);
 }
 
 }  // namespace limpet::service

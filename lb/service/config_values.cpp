@@ -50,6 +50,14 @@ std::string Number::expected() const {
   return "a number from " + std::to_string(low) + " to " + std::to_string(high);
 }
 
+std::optional<std::uint64_t> Limit::parse(std::string_view text) const {
+  return text == "unlimited" ? std::optional<std::uint64_t>(0) : Number{low, high}.parse(text);
+}
+
+std::string Limit::expected() const {
+  return Number{low, high}.expected() + ", or unlimited";
+}
+
 std::optional<flow::Seconds> Seconds::parse(std::string_view text) const {
   const std::uint64_t unit = cut_unit(text);
   const auto value = parse_digits(text, 10);

@@ -7,6 +7,7 @@
 //   std::string expected()                      completes "write …"
 //
 //   Number      8192, or 0x1000 in hexadecimal      low to high, inclusive
+//   Limit       100, unlimited                      low to high, inclusive
 //   Seconds     300, 300s, 5m, 12h, 7d              low to high
 //   Flag        true, false
 //   Choice      one of a few words, exactly as written
@@ -40,6 +41,14 @@ struct Number {
   std::string expected() const;
 };
 inline constexpr Number kPort{1, 65535};
+
+struct Limit {
+  using value_type = std::uint64_t;  // 0: unlimited
+  std::uint64_t low = 1;
+  std::uint64_t high = 0;
+  std::optional<value_type> parse(std::string_view text) const;
+  std::string expected() const;
+};
 
 struct Seconds {
   using value_type = flow::Seconds;

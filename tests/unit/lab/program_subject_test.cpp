@@ -49,8 +49,14 @@ class ProgramReplay {
   Replay replay;
 };
 
+store::Result<std::unique_ptr<ProgramSubject>> read(const std::string& file) {
+  service::RulesConfig config;
+  config.file = file;
+  return ProgramSubject::read(config);
+}
+
 std::unique_ptr<Subject> dump() {
-  return std::move(*ProgramSubject::read(kDump));
+  return std::move(*read(kDump));
 }
 
 TEST(ProgramSubject, RemembersByTheTimelinesTicks) {
@@ -128,8 +134,9 @@ TEST(ProgramSubject, EveryFaultyLineIsTold) {
   const auto unlinked = ProgramSubject::parse("-A PREROUTING -j NOWHERE\n", "dump.txt");
   ASSERT_FALSE(unlinked);
   EXPECT_THAT(unlinked.error().message, HasSubstr("dump.txt:1: "));
-  const auto none = ProgramSubject::read("/nonexistent");
+  const auto none = read("/nonexistent");
   ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().kind, store::ErrorKind::configuration);
   EXPECT_THAT(none.error().message, HasSubstr("/nonexistent cannot be read"));
 }
 
@@ -142,8 +149,8 @@ TEST(MixedSubject, ServicesComeFirstThenRules) {
   web.port = 80;
   web.endpoints = {{at("10.2.0.1:8080"), "here", 1}};
   config.services = {web};
-  config.rules_file = "session-affinity-seed.md";
-  auto subject = make_subject(config, LIMPET_SOURCE_DIR "/tests/data/limpet.yaml", 100, {});
+  config.rules.file = kDump;
+  auto subject = make_subject(config, 100, {});
   ASSERT_TRUE(subject) << subject.error().message;
   ProgramReplay bench(std::move(*subject));
   EXPECT_EQ(bench.explain("203.0.113.7", "10.96.0.10:80").service, "t/web:http");

@@ -173,10 +173,24 @@ const Case kSettings[] = {
       "write a name of letters, digits, '-', '_' and '.', as in blue-1",
       "f:2:11: warning: services is empty: nothing is balanced"}},
     {"every_later_feature_once",
-     "kubernetes: {files: [a.json]}\nrules: {file: b}\nservices: []\n",
+     "kubernetes: {files: [a.json]}\nservices: []\n",
      {"f:1:21: warning: files has no effect in this version: only native services are balanced",
-      "f:2:15: warning: file is run by `limpet explain` and `limpet replay` alone: the daemon leaves it out",
-      "f:3:11: warning: services is empty: nothing is balanced"}},
+      "f:2:11: warning: services is empty: nothing is balanced"}},
+    {"rules_balance_without_services", "rules: {file: b}\n", {}},
+    {"rules_without_a_file",
+     "rules: {ipsets: b, lenient: maybe}\n",
+     {"f:1:8: error: rules has no file; write the path of a file",
+      "f:1:29: error: lenient: cannot use 'maybe'; write true or false"}},
+    {"rules_out_of_range",
+     "rules: {file: b, hz: 0, recent: {ipListTotal: 0, ipPacketListTotal: 65537, ipListTot: 1}, nthOnReload: never}\n",
+     {"f:1:22: error: hz: cannot use '0'; write a number from 1 to 10000",
+      "f:1:47: error: ipListTotal: cannot use '0'; write a number from 1 to 2147483648, or unlimited",
+      "f:1:69: error: ipPacketListTotal: cannot use '65537'; write a number from 0 to 65536",
+      "f:1:76: error: unknown key 'ipListTot' in recent; did you mean 'ipListTotal'?",
+      "f:1:104: error: nthOnReload: cannot use 'never'; write reset or persist"}},
+    {"nothing_reloads_rules",
+     "rules: {file: b, nthOnReload: persist}\n",
+     {"f:1:31: warning: nthOnReload has no effect in this version: a running limpet does not reload its rules"}},
 };
 INSTANTIATE_TEST_SUITE_P(settings, Diagnostics, testing::ValuesIn(kSettings), case_name);
 
@@ -327,6 +341,34 @@ TEST(ConfigReader, hands_out_nothing_with_an_error_and_something_with_a_warning)
   const LoadedConfig warned = read_config("state: {path: auto}\n", "f", "host");
   EXPECT_TRUE(warned.config);
   EXPECT_FALSE(warned.diagnostics.empty());
+}
+
+TEST(ConfigReader, a_program_runs_compiled_with_the_kernels_parameters_unless_told_otherwise) {
+  const auto plain = read_config("rules: {file: dump}", "etc/limpet.yaml", "host");
+  ASSERT_TRUE(plain.config);
+  const RulesConfig& kernels = plain.config->rules;
+  EXPECT_EQ(kernels.file, "etc/dump");
+  EXPECT_EQ(kernels.ipsets, "");
+  EXPECT_TRUE(kernels.compiled);
+  EXPECT_FALSE(kernels.lenient);
+  EXPECT_EQ(kernels.hz, 0U);
+  EXPECT_EQ(kernels.ip_list_tot, 100U);
+  EXPECT_EQ(kernels.ip_pkt_list_tot, 0U);
+
+  const auto told = read_config(
+      "rules: {file: /var/dump, ipsets: sets, lenient: true, compiled: false, hz: 1000,\n"
+      "        recent: {ipListTotal: unlimited, ipPacketListTotal: 20}, nthOnReload: reset}",
+      "limpet.yaml", "host");
+  ASSERT_TRUE(told.config);
+  EXPECT_TRUE(told.diagnostics.empty());
+  const RulesConfig& others = told.config->rules;
+  EXPECT_EQ(others.file, "/var/dump");
+  EXPECT_EQ(others.ipsets, "sets");
+  EXPECT_FALSE(others.compiled);
+  EXPECT_TRUE(others.lenient);
+  EXPECT_EQ(others.hz, 1000U);
+  EXPECT_EQ(others.ip_list_tot, 0U);
+  EXPECT_EQ(others.ip_pkt_list_tot, 20U);
 }
 
 TEST(ConfigReader, names_a_file_that_it_cannot_read) {
