@@ -10,6 +10,7 @@
 // Each list is sorted and free of duplicates, so that two plans can be compared and differences applied.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -29,5 +30,18 @@ struct DiversionPlan {
   std::vector<net::Address> locals;
   friend bool operator==(const DiversionPlan&, const DiversionPlan&) = default;
 };
+
+/// What either asks for.
+inline DiversionPlan united(DiversionPlan one, const DiversionPlan& other) {
+  const auto take = [](auto& into, const auto& from) {
+    into.insert(into.end(), from.begin(), from.end());
+    std::ranges::sort(into);
+    into.erase(std::unique(into.begin(), into.end()), into.end());
+  };
+  take(one.services, other.services);
+  take(one.endpoints, other.endpoints);
+  take(one.locals, other.locals);
+  return one;
+}
 
 }  // namespace limpet::datapath

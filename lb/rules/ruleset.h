@@ -47,7 +47,7 @@ struct PortRange {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
   bool contains(std::uint16_t port) const noexcept { return first <= port && port <= last; }
-  friend bool operator==(const PortRange&, const PortRange&) noexcept = default;
+  friend auto operator<=>(const PortRange&, const PortRange&) noexcept = default;
 };
 
 // Matches.

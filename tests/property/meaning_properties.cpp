@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include "lb/rules/diversion.h"
 #include "lb/rules/facts.h"
 #include "lb/rules/meaning.h"
+#include "lb/rules/program.h"
+#include "lb/rules/ruleset_text.h"
 #include "tests/property/rules_generators.h"
 
 namespace limpet::rules::properties {
@@ -119,6 +122,117 @@ RC_GTEST_PROP(MeaningProperties, CascadesLieApartAndShareEverything, ()) {
     RC_ASSERT(std::abs(sum - 1) < 1e-12);
     for (const Ask& ask : cascade.asks) RC_ASSERT(ask.leaf < balance.leaves.size());
   }
+}
+
+/// Programs whose rules narrow the destination in every way, and translate. Drawn evenly: rapidcheck's ranges begin small,
+/// and then nothing is translated.
+class NarrowingRules {
+ public:
+  explicit NarrowingRules(std::uint64_t seed) : rng_(seed) {}
+
+  std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(rng_.uniform(n)); }
+  net::Address address() { return net::Address::from_v4(0x0a000000 + below(8)); }
+  Protocol protocol() { return below(2) == 0 ? Protocol::tcp : Protocol::udp; }
+  std::uint16_t port() { return static_cast<std::uint16_t>(below(8)); }
+
+  Ruleset program() {
+    Ruleset rules;
+    TableRules& nat = rules.table(Table::nat);
+    std::size_t line = 0;
+    for (const std::string chain : {"PREROUTING", "OUTPUT", "A", "B"}) {
+      nat.chain(chain);
+      for (std::uint32_t left = below(5); left > 0; --left) {
+        Rule made = rule();
+        const bool jumps = std::holds_alternative<Jump>(made.target) || std::holds_alternative<Goto>(made.target);
+        if (jumps && chain == "A") made.target = Jump{"B"};  // no loops
+        if (jumps && chain == "B") made.target = Return{};
+        made.line = ++line;
+        nat.chain(chain).rules.push_back(std::move(made));
+      }
+    }
+    return rules;
+  }
+
+ private:
+  bool once_in(std::uint32_t n) { return below(n) == 0; }
+  PortRange ports() {
+    const std::uint16_t a = port(), b = port();
+    return {std::min(a, b), std::max(a, b)};
+  }
+  Rule rule() {
+    Rule rule;
+    if (!once_in(3)) {
+      rule.destination = Condition<MaskedAddress>{{address(), mask_of_length(Family::v4, 29 + below(4))}, once_in(4)};
+    }
+    if (!once_in(4)) {
+      const Protocol of = protocol();
+      rule.protocol = Condition<std::uint8_t>{static_cast<std::uint8_t>(of), false};
+      TransportMatch transport{of, {}, {}};
+      if (once_in(2)) transport.destination = Condition<PortRange>{ports(), once_in(4)};
+      rule.matches.emplace_back(transport);
+      if (once_in(5)) {
+        rule.matches.emplace_back(MultiportMatch{MultiportMatch::Side::destination, {ports(), ports()}, once_in(3)});
+      }
+    }
+    if (once_in(4)) rule.matches.emplace_back(AddrtypeMatch{{}, Condition<std::uint8_t>{kLocal, once_in(2)}});
+    if (once_in(4)) rule.matches.emplace_back(RandomMatch{1U << 30, false});
+    rule.target = target();
+    return rule;
+  }
+  Target target() {
+    const net::Address a = address(), b = address();
+    const NatRange::Addresses addresses{std::min(a, b), std::max(a, b)};
+    const Target targets[] = {Return{},
+                              Accept{},
+                              Jump{"A"},
+                              Jump{"B"},
+                              Goto{"B"},
+                              Dnat{{addresses, std::nullopt, std::nullopt}},
+                              Dnat{{addresses, PortRange{3, 4}, std::nullopt}},
+                              Dnat{{std::nullopt, PortRange{3, 4}, std::nullopt}},
+                              Redirect{},
+                              Redirect{PortRange{9, 9}}};
+    return targets[below(std::size(targets))];
+  }
+
+  pick::Rng rng_;
+};
+
+RC_GTEST_PROP(DiversionProperties, WhatIsTranslatedIsDiverted, ()) {
+  const std::uint64_t seed = (std::uint64_t{word()} << 32) + word();
+  NarrowingRules drawn(seed);
+  const Ruleset rules = drawn.program();
+  const node::NodeView node(
+      {{.interface = 1, .address = net::Address::from_v4(0x0a000001), .prefix_length = 29},
+       {.interface = 1, .address = net::Address::from_v4(0x0a000006), .prefix_length = 29, .secondary = true}},
+      {}, {{1, "a"}});
+  const Diversion diversion(rules, "f");
+  const datapath::DiversionPlan plan = diversion.plan(node, true);
+  RuleMemory memory({}, NthOnReload::reset);
+  const datapath::EndpointSlots slots(1);
+  Program program(slots, link(rules, memory), memory);
+  pick::Rng rng(seed);
+  std::size_t translated = 0;
+  for (int i = 0; i < 300; ++i) {
+    datapath::NewConnection connection;
+    connection.tuple = {drawn.protocol(), {drawn.address(), 1000}, {drawn.address(), drawn.port()}};
+    if (drawn.below(2) == 0) connection.hook = datapath::Hook::output;
+    connection.in_interface = connection.hook == datapath::Hook::output ? 0 : 1;
+    std::vector<Hit> hits;
+    const datapath::Decision decision = program.decide(connection, node, {}, rng, &hits);
+    if (decision.action != datapath::Action::dnat) continue;
+    const std::size_t by = hits.back().rule->line;
+    if (std::ranges::any_of(diversion.errors(), [&](const auto& error) { return error.line == by; })) continue;
+    ++translated;
+    const auto holds = [&](const auto& list, const net::AddressPort& at) {
+      return std::ranges::binary_search(list, datapath::L4Address{connection.tuple.protocol, at});
+    };
+    RC_LOG() << connection.tuple.to_string() << " by line " << by << " to " << decision.endpoint.to_string() << "\n"
+             << print(rules);
+    RC_ASSERT(holds(plan.services, connection.tuple.destination));
+    RC_ASSERT(holds(plan.endpoints, decision.endpoint));
+  }
+  RC_TAG(translated == 0 ? "none" : "some");
 }
 
 }  // namespace limpet::rules::properties
