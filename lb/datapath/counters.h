@@ -16,6 +16,7 @@ enum class Counter : std::uint8_t {
   packets,       // all that crossed
   rewritten,     // of these, with addresses changed
   new_flows,     // connections given an endpoint
+  ruled_flows,   // of these, by an iptables program
   affinity_hit,  // new connections, by what the affinity table said
   affinity_miss,
   affinity_expired,
@@ -44,10 +45,11 @@ enum class Counter : std::uint8_t {
   dropped_truncated,      // to be translated, but not here as a whole
   dropped_zero_checksum,  // UDP over IPv6 without a checksum, to be translated
   dropped_midstream,      // TCP without SYN, of no flow, and no affinity to follow
-  dropped_rejected,       // refused: no endpoint anywhere
+  dropped_rejected,       // refused: no endpoint anywhere, or a rule rejects it
   dropped_echo_request,   // to a service's address: answered in its place
   dropped_redirect,       // ICMP redirects about a flow, which would lead past the translation
   dropped_no_local,       // a Local policy without a local endpoint
+  dropped_by_rule,        // a rule of an iptables program drops it
   dropped_flow_table_full,
   dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer
   dropped_no_port,    // to be masqueraded or told apart, but no port to do it with

@@ -74,6 +74,7 @@ struct Decision {
   Action action = Action::none;
   Reason reason = Reason::not_a_service;
   AffinityOutcome affinity = AffinityOutcome::none;
+  bool by_rules = false;              // an iptables program's, whose connections are counted apart
   bool masquerade = false;            // dnat: hide the client behind the egress address
   EndpointId endpoint_id;             // dnat
   net::AddressPort endpoint;          // dnat

@@ -29,6 +29,17 @@ Counter counter_of(Move move) noexcept {
   return Counter::affinity_moved_gone;
 }
 
+Counter drop_counter(Reason reason) noexcept {
+  switch (reason) {
+    case Reason::midstream:
+      return Counter::dropped_midstream;
+    case Reason::ruled:
+      return Counter::dropped_by_rule;
+    default:
+      return Counter::dropped_no_local;
+  }
+}
+
 Counter affinity_counter(const Decision& decision) noexcept {
   switch (decision.affinity) {
     case AffinityOutcome::hit:
@@ -79,6 +90,7 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   }
   flows_.commit(*flow);
   crossing.worker.counters.add(Counter::new_flows);
+  if (decision.by_rules) crossing.worker.counters.add(Counter::ruled_flows);
   if (decision.affinity != AffinityOutcome::none) crossing.worker.counters.add(affinity_counter(decision));
   crossing.worker.load.on(FlowEvent::opened, decision.endpoint_id);
   return request(*flow, crossing);
@@ -136,8 +148,7 @@ Verdict Pipeline::refuse(const Decision& decision, const Crossing& crossing) con
       return verdict;
     }
     case Action::drop:
-      return crossing.drop(decision.reason == Reason::midstream ? Counter::dropped_midstream
-                                                                : Counter::dropped_no_local);
+      return crossing.drop(drop_counter(decision.reason));
     case Action::none:
     case Action::dnat:
       break;

@@ -136,6 +136,7 @@ class Program::Traversal {
     const auto walk = this->walk(table, chain);
     if (!walk || (walk->end != End::drop && walk->end != End::reject)) return false;
     decision_ = {};
+    decision_.by_rules = true;
     decision_.action = walk->end == End::drop ? Action::drop : Action::reject;
     decision_.reason = Reason::ruled;
     return true;
@@ -146,6 +147,7 @@ class Program::Traversal {
     const auto walk = this->walk(Table::nat, chain);
     if (!walk || (walk->end != End::dnat && walk->end != End::redirect)) return false;
     decision_.action = Action::dnat;
+    decision_.by_rules = true;
     decision_.endpoint = destination(walk->by->target);
     known_ = walk->known;
     if (const auto found = program_.ids_.find(walk->by); found != program_.ids_.end()) {
@@ -194,6 +196,7 @@ class Program::Traversal {
     if (!connection_.known_clients_only || known_) return decision_;
     Decision unknown;
     unknown.action = Action::drop;
+    unknown.by_rules = true;
     unknown.reason = Reason::midstream;
     unknown.affinity = decision_.affinity;
     return unknown;

@@ -63,6 +63,7 @@ inline constexpr std::array kOutcomes{Counter::rewritten,
                                       Counter::dropped_rejected,
                                       Counter::dropped_echo_request,
                                       Counter::dropped_no_local,
+                                      Counter::dropped_by_rule,
                                       Counter::dropped_flow_table_full,
                                       Counter::dropped_no_egress,
                                       Counter::dropped_no_port};

@@ -24,7 +24,9 @@ TEST_P(Decided, WithoutAnEndpointNothingIsKept) {
   } rows[] = {
       {Action::none, Reason::not_a_service, "= accepted_not_a_service"},
       {Action::reject, Reason::no_endpoints, "x dropped_rejected"},
+      {Action::reject, Reason::ruled, "x dropped_rejected"},
       {Action::drop, Reason::no_local, "x dropped_no_local"},
+      {Action::drop, Reason::ruled, "x dropped_by_rule"},
       {Action::drop, Reason::midstream, "x dropped_midstream"},
   };
   std::size_t asked = 0;
@@ -38,6 +40,16 @@ TEST_P(Decided, WithoutAnEndpointNothingIsKept) {
   EXPECT_EQ(bench.flows(), 0u);
   EXPECT_EQ(bench.counters[Counter::new_flows], 0u);
   EXPECT_EQ(bench.load_of(FlowEvent::opened), 0u);
+}
+
+TEST_P(Decided, ConnectionsByRulesAreCountedApart) {
+  Decision ruled = bench.dnat("endpoint");
+  ruled.by_rules = true;
+  bench.decider.next(ruled).next(bench.dnat("endpoint"));
+  bench.play("PREROUTING client > vip S");
+  bench.play("PREROUTING pod > vip S");
+  EXPECT_EQ(bench.counters[Counter::new_flows], 2u);
+  EXPECT_EQ(bench.counters[Counter::ruled_flows], 1u);
 }
 
 // A VIP that is its own endpoint: there is nothing to translate.
