@@ -1,0 +1,35 @@
+// deciders_in_turn.h: two Deciders as one: the second is asked about what is none of the first's.
+//
+// Both outlive it. Both have their endpoints in the same slots, so that still_valid() is either's.
+#pragma once
+
+#include "lb/datapath/decider.h"
+
+namespace limpet::datapath {
+
+class DecidersInTurn final : public Decider {
+ public:
+  DecidersInTurn(const EndpointSlots& slots, Decider& first, Decider& second) noexcept
+      : Decider(slots), first_(first), second_(second) {}
+
+  Decision decide(const NewConnection& connection, const node::NodeView& node, flow::Instant now,
+                  pick::Rng& rng) override {
+    const Decision decision = first_.decide(connection, node, now, rng);
+    return decision.action != Action::none ? decision : second_.decide(connection, node, now, rng);
+  }
+  /// A name is of the one that gave it; the other does not know it.
+  void confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override {
+    first_.confirm(client, remembered, now);
+    second_.confirm(client, remembered, now);
+  }
+  void refresh(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override {
+    first_.refresh(client, remembered, now);
+    second_.refresh(client, remembered, now);
+  }
+
+ private:
+  Decider& first_;
+  Decider& second_;
+};
+
+}  // namespace limpet::datapath
