@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lb/datapath/decider.h"
 #include "lb/rules/program.h"
 #include "lb/rules/protocol_names.h"
 #include "lb/rules/rule_text.h"
@@ -25,18 +26,18 @@ ordered_json or_null(const std::optional<T>& value) {
   return value ? ordered_json(*value) : ordered_json(nullptr);
 }
 
-const char* action_of(Route::Outcome outcome) {
+datapath::Action action_of(Route::Outcome outcome) {
   switch (outcome) {
     case Route::Outcome::balance:
-      return "dnat";
+      return datapath::Action::dnat;
     case Route::Outcome::drop:
-      return "drop";
+      return datapath::Action::drop;
     case Route::Outcome::reject:
-      return "reject";
+      return datapath::Action::reject;
     case Route::Outcome::leave:
       break;
   }
-  return "none";
+  return datapath::Action::none;
 }
 
 std::string draw_of(const rules::Pick& pick) {
@@ -124,7 +125,7 @@ class Renderer {
     json["routes"] = ordered_json::array();
     for (const Route& route : frontend.routes) {
       ordered_json one;
-      one["action"] = action_of(route.outcome);
+      one["action"] = datapath::to_string(action_of(route.outcome));
       one["hooks"] = ordered_json::array();
       if ((route.hooks & rules::kAtPrerouting) != 0) one["hooks"].push_back("PREROUTING");
       if ((route.hooks & rules::kAtOutput) != 0) one["hooks"].push_back("OUTPUT");
