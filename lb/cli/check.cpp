@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lb/cli/exit_code.h"
+#include "lb/cli/rule_program.h"
 #include "lb/service/config_reader.h"
 
 namespace limpet::cli {
@@ -19,9 +20,18 @@ int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err)
   const service::LoadedConfig loaded = service::load_config(options.config);
   for (const service::Diagnostic& diagnostic : loaded.diagnostics) err << to_string(diagnostic) << '\n';
   if (!loaded.config) return kExitConfiguration;
+  const auto program = RuleProgram::inspect(*loaded.config);
+  if (!program) {
+    err << program.error().message << '\n';
+    return exit_code(program.error().kind);
+  }
   const std::uint32_t endpoints = service::count_endpoints(loaded.config->services);
   out << options.config << ": ok, " << counted(loaded.config->services.size(), "service") << ", "
       << counted(endpoints, "endpoint") << '\n';
+  if (*program != nullptr) {
+    for (const std::string& remark : (*program)->remarks()) err << remark << '\n';
+    out << (*program)->summary() << '\n' << (*program)->completion();
+  }
   return kExitOk;
 }
 

@@ -1,8 +1,10 @@
 // check.h: `limpet check -c FILE`: is this configuration good?
 //
 // Besides what is wrong it says what will probably not work: replies that may not come back (lb/service/return_path.h),
-// VIPs that the node owns, values without effect. Diagnostics go to `err`, one a line, file:line:column first; a summary
-// to `out` if there is no error. Exit codes: 0 good (warnings allowed), 3 not.
+// VIPs that the node owns, values without effect. An iptables program that it names is read, completed and linked as
+// `limpet run` would do it (rule_program.h). Diagnostics go to `err`, one a line, file:line:column first, file:line in the
+// program; a summary to `out` if there is no error, with what a partial dump was completed by. Exit codes: 0 good (warnings
+// allowed), 3 not.
 #pragma once
 
 #include <iosfwd>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -70,6 +71,15 @@ void warn_of_own_vips(const service::Config& config, const node::NodeView& node)
   }
 }
 
+/// Of a program: what it is, what was added to it, what it will not do.
+void tell_of(const RuleProgram* program) {
+  if (program == nullptr) return;
+  spdlog::info("runs {}", program->summary());
+  std::istringstream added(program->completion());
+  for (std::string rule; std::getline(added, rule);) spdlog::info("completed by {}", rule);
+  warn(program->remarks());
+}
+
 /// Signals are the control thread's business.
 class SignalsBlocked {
  public:
@@ -113,13 +123,16 @@ Status Daemon::run(const service::Config& config) {
   if (!monitor) return monitor.error();
   auto node = monitor->snapshot();
   if (!node) return node.error();
-  auto diverter = divert::Diverter::open(divert_options(config));
+  auto program = RuleProgram::open(config);
+  if (!program) return program.error();
+  auto diverter = divert::Diverter::open(divert_options(config, program->get()));
   if (!diverter) return diverter.error();
-  auto engine = Engine::build(config, std::move(*node));
+  auto engine = Engine::build(config, std::move(*node), std::move(*program));
   if (!engine) return engine.error();
 
   Daemon daemon(config, std::move(*monitor), std::move(*diverter), std::move(*engine));
   warn(daemon.engine_->warnings());
+  tell_of(daemon.engine_->rules());
   if (const std::string inherited = daemon.engine_->inheritance(); !inherited.empty())
     spdlog::info("took over {}", inherited);
   if (Status bound = daemon.bind_queues(); !bound) return bound;

@@ -44,9 +44,13 @@ store::Result<Diversion> prepare(const service::Config& config) {
   service::Identities identities(slots);
   const auto snapshot = service::Snapshot::build(config, identities);
   if (!snapshot) return snapshot.error();
-  auto diverter = divert::Diverter::open(divert_options(config));
+  const auto program = RuleProgram::inspect(config);
+  if (!program) return program.error();
+  auto diverter = divert::Diverter::open(divert_options(config, program->get()));
   if (!diverter) return diverter.error();
-  return Diversion{std::move(*diverter), (*snapshot)->diversion(*node), route_sources(config, *node)};
+  datapath::DiversionPlan plan = (*snapshot)->diversion(*node);
+  if (*program != nullptr) plan = united(std::move(plan), (*program)->plan(*node));
+  return Diversion{std::move(*diverter), std::move(plan), route_sources(config, *node)};
 }
 
 /// The configuration, with --backend in place of its own. Complains.

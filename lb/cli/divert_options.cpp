@@ -34,7 +34,7 @@ bool serves_localhost(const service::Config& config) {
 
 }  // namespace
 
-divert::Options divert_options(const service::Config& config) {
+divert::Options divert_options(const service::Config& config, const RuleProgram* program) {
   return {.backend = backend_of(config.backend),
           .first_queue = config.queues.first,
           .queue_count = config.queues.count,
@@ -44,7 +44,7 @@ divert::Options divert_options(const service::Config& config) {
                                                                         : divert::Defragment::automatic,
           .direct = config.divert_direct,
           .reset_rejected_tcp = config.reject_with == service::RejectWith::tcp_reset,
-          .localhost_node_ports = serves_localhost(config)};
+          .localhost_node_ports = serves_localhost(config) || (program != nullptr && program->serves_localhost())};
 }
 
 divert::RouteSources route_sources(const service::Config& config, const node::NodeView& node) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "conntrack/store/result.h"
+#include "lb/cli/rule_program.h"
 #include "lb/divert/diverter.h"
 #include "lb/divert/options.h"
 #include "lb/node/node_view.h"
@@ -9,8 +10,8 @@
 
 namespace limpet::cli {
 
-/// What lb/divert must know of a configuration.
-divert::Options divert_options(const service::Config& config);
+/// What lb/divert must know of a configuration. `program`: its iptables program, if it has one.
+divert::Options divert_options(const service::Config& config, const RuleProgram* program = nullptr);
 
 /// What this node's clients of VIPs speak from: nodeIP if the node has it (a configuration may describe another node),
 /// else the default route's source.

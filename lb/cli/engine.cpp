@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <new>
 #include <string>
 #include <utility>
@@ -55,11 +56,12 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::unique_p
       counters_(config.queues.count),
       replies_(reply_options(config)) {}
 
-store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node) {
+store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node,
+                                                     std::unique_ptr<RuleProgram> program) {
   auto state = State::open(config);
   if (!state) return state.error();
   try {
-    return assemble(config, node, std::move(*state));
+    return assemble(config, node, std::move(*state), std::move(program));
   } catch (const std::bad_alloc&) {
     return store::Error{store::ErrorKind::unavailable,
                         "this machine has no memory left for " + std::to_string(config.tables.fragments) +
@@ -69,24 +71,48 @@ store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& conf
 }
 
 store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& config, const node::NodeView& node,
-                                                        std::unique_ptr<State> state) {
+                                                        std::unique_ptr<State> state,
+                                                        std::unique_ptr<RuleProgram> program) {
   const bool adopted = state->adopted();
   std::unique_ptr<Engine> engine(new Engine(config, node, std::move(state)));
   if (adopted && !engine->adopt()) {
     std::unique_ptr<State> again = std::move(engine->state_);
     engine.reset();
     if (const store::Status fresh = again->start_over("its flows are damaged"); !fresh) return fresh.error();
-    return assemble(config, node, std::move(again));
+    return assemble(config, node, std::move(again), std::move(program));
   }
-  const datapath::EndpointLoad& load = engine->load_;
-  auto snapshot = service::Snapshot::build(config, engine->identities_,
-                                           [&load](std::uint32_t slot) { return load.active(slot) != 0; });
-  if (!snapshot) return snapshot.error();
-  engine->snapshot_ = std::move(*snapshot);
-  engine->balancer_ = std::make_unique<service::Balancer>(engine->slots_, engine->snapshot_, engine->affinity_);
-  engine->pipeline_ = std::make_unique<datapath::Pipeline>(service::pipeline_options(config), *engine->balancer_,
-                                                           engine->flows_, engine->ports_, engine->fragments_);
+  engine->rules_ = std::move(program);
+  if (const store::Status named = engine->name_endpoints(config); !named) return named.error();
+  engine->make_deciders();
+  datapath::Decider& decider = engine->both_      ? static_cast<datapath::Decider&>(*engine->both_)
+                               : engine->program_ ? static_cast<datapath::Decider&>(*engine->program_)
+                                                  : *engine->balancer_;
+  engine->pipeline_ = std::make_unique<datapath::Pipeline>(service::pipeline_options(config), decider, engine->flows_,
+                                                           engine->ports_, engine->fragments_);
   return engine;
+}
+
+/// All at once: whoever is not named is forgotten.
+store::Status Engine::name_endpoints(const service::Config& config) {
+  std::vector<service::Service> services = config.services;
+  if (rules_) std::ranges::move(rules_->named_endpoints(), std::back_inserter(services));
+  auto ids = identities_.assign(services, [this](std::uint32_t slot) { return load_.active(slot) != 0; });
+  if (!ids) return ids.error();
+  if (rules_) {
+    std::vector<datapath::EndpointId> theirs;
+    for (std::size_t i = config.services.size(); i < ids->size(); ++i) theirs.push_back((*ids)[i].endpoints.front());
+    program_ = rules_->make(slots_, std::move(theirs));
+    ids->resize(config.services.size());
+  }
+  snapshot_ =
+      std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids), config.icmp_echo);
+  return store::ok();
+}
+
+void Engine::make_deciders() {
+  balancer_ = std::make_unique<service::Balancer>(slots_, snapshot_, affinity_);
+  const bool both = program_ && !snapshot_->ports().empty();
+  if (both) both_ = std::make_unique<datapath::DecidersInTurn>(slots_, *balancer_, *program_);
 }
 
 bool Engine::adopt() {
@@ -149,7 +175,9 @@ void Engine::sweep_affinity(std::chrono::seconds elapsed) {
 }
 
 datapath::DiversionPlan Engine::plan() const {
-  return snapshot_->diversion(*node_.load());
+  const auto node = node_.load();
+  datapath::DiversionPlan plan = snapshot_->diversion(*node);
+  return rules_ ? united(std::move(plan), rules_->plan(*node)) : plan;
 }
 
 ordered_json Engine::stats() const {
@@ -182,26 +210,33 @@ ordered_json Engine::stats() const {
     all["inherited_flows_damaged"] = found.damaged;
     all["inherited_torn_affinity_shards"] = inherited_->affinities.torn_shards;
   }
+  if (rules_) rules_->add_stats(all);
   all["endpoints"] = endpoint_stats();
   return all;
 }
 
 ordered_json Engine::endpoint_stats() const {
-  using datapath::FlowEvent;
   ordered_json list = ordered_json::array();
   for (const auto& port : snapshot_->ports()) {
     for (std::uint32_t i = 0; i < port->service().endpoints.size(); ++i) {
-      const std::uint32_t slot = port->id(i).slot;
-      list.push_back({{"service", port->service().name},
-                      {"endpoint", port->address(i).to_string()},
-                      {"opened", load_.count(FlowEvent::opened, slot)},
-                      {"active", load_.active(slot)},
-                      {"established", load_.count(FlowEvent::established, slot)},
-                      {"refused", load_.count(FlowEvent::refused, slot)},
-                      {"timed_out", load_.count(FlowEvent::timed_out, slot)}});
+      list.push_back(endpoint_stats(port->service().name, port->address(i).to_string(), port->id(i).slot));
     }
   }
+  for (std::size_t i = 0; rules_ && i < rules_->ids().size(); ++i) {
+    list.push_back(endpoint_stats("rules", rules_->endpoints()[i].text, rules_->ids()[i].slot));
+  }
   return list;
+}
+
+ordered_json Engine::endpoint_stats(const std::string& service, const std::string& endpoint, std::uint32_t slot) const {
+  using datapath::FlowEvent;
+  return {{"service", service},
+          {"endpoint", endpoint},
+          {"opened", load_.count(FlowEvent::opened, slot)},
+          {"active", load_.active(slot)},
+          {"established", load_.count(FlowEvent::established, slot)},
+          {"refused", load_.count(FlowEvent::refused, slot)},
+          {"timed_out", load_.count(FlowEvent::timed_out, slot)}};
 }
 
 }  // namespace limpet::cli

@@ -4,6 +4,7 @@
 //
 //   Config ─▶ Identities, Snapshot ─▶ Balancer ─┐
 //             AffinityTable ────────────────────┤
+//             RuleProgram ─▶ rules::Program ────┤    asked about what is none of the Balancer's
 //             FlowTable, PortPool ──────────────┼─▶ Pipeline ◀── workers (one WorkerContext each)
 //             NodeView, followed live ──────────┘         └──▶ ReplySender: what limpet answers itself
 //
@@ -27,8 +28,10 @@
 #include "conntrack/flow/port_pool.h"
 #include "conntrack/store/result.h"
 #include "lb/affinity/affinity_table.h"
+#include "lb/cli/rule_program.h"
 #include "lb/cli/state.h"
 #include "lb/datapath/counters.h"
+#include "lb/datapath/deciders_in_turn.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/endpoint_load.h"
 #include "lb/datapath/observer.h"
@@ -45,8 +48,10 @@ namespace limpet::cli {
 
 class Engine {
  public:
-  /// unavailable: the tables do not fit into this machine's memory, or another process has them.
-  static store::Result<std::unique_ptr<Engine>> build(const service::Config& config, node::NodeView node);
+  /// `program`: null if the configuration has none. unavailable: the tables do not fit into this machine's memory, or
+  /// another process has them.
+  static store::Result<std::unique_ptr<Engine>> build(const service::Config& config, node::NodeView node,
+                                                      std::unique_ptr<RuleProgram> program);
 
   /// For the worker of queue `index`, counted from 0.
   queue::PipelineHandler handler(unsigned index);
@@ -64,6 +69,8 @@ class Engine {
   const datapath::EndpointLoad& load() const noexcept { return load_; }
   flow::FlowTable& flows() noexcept { return flows_; }
   affinity::AffinityTable& affinity() noexcept { return affinity_; }
+  /// nullptr: no iptables program runs.
+  const RuleProgram* rules() const noexcept { return rules_.get(); }
   /// Who is published here is told of every packet.
   datapath::Published<datapath::Observers>& observers() noexcept { return observers_; }
 
@@ -88,10 +95,15 @@ class Engine {
 
   Engine(const service::Config& config, node::NodeView node, std::unique_ptr<State> state);
   static store::Result<std::unique_ptr<Engine>> assemble(const service::Config& config, const node::NodeView& node,
-                                                         std::unique_ptr<State> state);
+                                                         std::unique_ptr<State> state,
+                                                         std::unique_ptr<RuleProgram> program);
   /// False: the flows cannot be used.
   bool adopt();
+  store::Status name_endpoints(const service::Config& config);
+  void make_deciders();
   nlohmann::ordered_json endpoint_stats() const;
+  nlohmann::ordered_json endpoint_stats(const std::string& service, const std::string& endpoint,
+                                        std::uint32_t slot) const;
 
   unsigned workers_;
   std::unique_ptr<State> state_;  // the tables lie in it
@@ -108,6 +120,9 @@ class Engine {
   queue::ReplySender replies_;
   std::shared_ptr<const service::Snapshot> snapshot_;
   std::unique_ptr<service::Balancer> balancer_;
+  std::unique_ptr<RuleProgram> rules_;
+  std::unique_ptr<rules::Program> program_;
+  std::unique_ptr<datapath::DecidersInTurn> both_;
   std::unique_ptr<datapath::Pipeline> pipeline_;
   std::optional<Inheritance> inherited_;
 };

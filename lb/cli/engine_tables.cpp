@@ -48,8 +48,11 @@ control::EndpointFigures EngineTables::figures(flow::EndpointId endpoint) const 
 }
 
 std::string EngineTables::service_of(const datapath::NewConnection& connection) const {
-  const service::Match match = engine_.snapshot()->match(connection, *engine_.node());
-  return match.port == nullptr ? "" : match.port->service().name;
+  const auto node = engine_.node();
+  const service::Match match = engine_.snapshot()->match(connection, *node);
+  if (match.port != nullptr) return match.port->service().name;
+  if (engine_.rules() == nullptr) return "";
+  return std::string(engine_.rules()->service_of(connection.tuple.protocol, connection.tuple.destination, *node));
 }
 
 nlohmann::ordered_json EngineTables::stats() const {
@@ -67,7 +70,13 @@ std::optional<control::Tables::Cursor> EngineTables::visit_flows(
   const auto next = engine_.flows().visit(static_cast<std::uint32_t>(from), budget, [&](const flow::Flow& flow) {
     if (flow.deadline >= now) entries.push_back(entry_of(flow, now));
   });
-  for (const control::FlowEntry& entry : entries) visit(entry);
+  const auto node = engine_.node();
+  for (control::FlowEntry& entry : entries) {
+    if (engine_.rules() != nullptr) {
+      entry.ruled_service = engine_.rules()->service_of(entry.protocol, entry.service, *node);
+    }
+    visit(entry);
+  }
   return next ? std::optional<Cursor>(*next) : std::nullopt;
 }
 

@@ -20,6 +20,9 @@ class EngineTables final : public control::Tables {
   std::string service_of(const datapath::NewConnection& connection) const override;
   nlohmann::ordered_json stats() const override;
   nlohmann::ordered_json queues() const override { return queues_(); }
+  const affinity::RecentLists* recent_lists() const override {
+    return engine_.rules() == nullptr ? nullptr : &engine_.rules()->memory().lists;
+  }
 
   std::optional<Cursor> visit_flows(Cursor from, std::size_t budget,
                                     const std::function<void(const control::FlowEntry&)>& visit) const override;

@@ -124,6 +124,9 @@ int run_trace(const TraceOptions& options, std::ostream& out, std::ostream& err)
                         "' is no interface of this machine; describe the node with node.nodeIP to name any",
                     kExitUsage, err);
   }
+  if (!config->rules.file.empty()) {
+    err << options.config << ": warning: limpet trace --pcap leaves the iptables program of rules.file out\n";
+  }
   auto path = lab::PacketPath::build(*config, std::move(*node), *client, options.seed);
   if (!path) return complain(path.error().message, kExitConfiguration, err);
   return Tracer(options, std::move(*capture), std::move(*path)).run(out, err);

@@ -108,7 +108,9 @@ ordered_json to_json(const FlowEntry& entry, const Names& names) {
   json["client"] = entry.client.to_string();
   json["service_address"] = entry.service.to_string();
   json["endpoint"] = entry.endpoint.to_string();
-  json["service"] = name_or_null(names.endpoint(entry.endpoint_id).port);
+  const service::ServicePort* const port = names.endpoint(entry.endpoint_id).port;
+  json["service"] =
+      port == nullptr && !entry.ruled_service.empty() ? ordered_json(entry.ruled_service) : name_or_null(port);
   if (entry.client_near != entry.client) json["client_near"] = entry.client_near.to_string();
   if (entry.egress.port != 0) json["egress"] = entry.egress.to_string();
   json["confirmed"] = entry.confirmed;

@@ -22,6 +22,7 @@
 #include "conntrack/flow/instant.h"
 #include "conntrack/net/address.h"
 #include "lb/affinity/affinity.h"
+#include "lb/affinity/recent_lists.h"
 #include "lb/datapath/decider.h"
 #include "lb/service/snapshot.h"
 
@@ -32,6 +33,7 @@ struct FlowEntry {
   std::string_view state;  // nf_conntrack's word; UNREPLIED, REPLIED or ASSURED where the protocol has no states
   net::AddressPort client;
   net::AddressPort service;
+  std::string_view ruled_service = {};  // its name, where an iptables program has it and says so
   net::AddressPort endpoint;
   net::AddressPort client_near;  // the client as it is known behind the destination NAT
   net::AddressPort egress;       // port 0: not masqueraded, or not yet
@@ -78,6 +80,9 @@ class Tables {
   virtual std::string service_of(const datapath::NewConnection& connection) const = 0;
   virtual nlohmann::ordered_json stats() const = 0;   // an object
   virtual nlohmann::ordered_json queues() const = 0;  // an array of objects, each with "queue"
+
+  /// What the rules of an iptables program remember; nullptr: none runs. Lives as long as the object.
+  virtual const affinity::RecentLists* recent_lists() const = 0;
 
   // At most `budget` places looked at and entries visited; where to go on, nullopt at the end. A cursor that never was one
   // is the end.
