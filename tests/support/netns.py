@@ -93,7 +93,7 @@ def _become_nobody():
     _mount("tmpfs", STAGING, "mode=0755")
     os.environ[STAGED] = "done"
     argv = [str(_stage(argument)) for argument in sys.argv]
-    for folder in {PROJECT / "tests" / "support", pathlib.Path(sys.argv[0]).resolve().parent}:
+    for folder in {PROJECT / "tests" / "support", PROJECT / "tests" / "data", pathlib.Path(sys.argv[0]).resolve().parent}:
         target = STAGING / folder.relative_to(PROJECT)
         shutil.copytree(folder, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     _make_readable(STAGING)
