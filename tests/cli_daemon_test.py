@@ -38,7 +38,8 @@ class FakeDaemonRequest(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.server.asked.append(f"{self.command} {urllib.parse.unquote(self.path)}")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.server.asked.append(f"{self.command} {urllib.parse.unquote(self.path)}" + (f" {body!r}" if body else ""))
         refusal = (404, {"error": "there is no " + self.path, "remedy": "ask for something else"})
         status, answer = self.server.answers.get(urllib.parse.unquote(self.path), refusal)
         self.send_response(status)
@@ -54,7 +55,7 @@ class FakeDaemonRequest(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_DELETE = do_GET
+    do_DELETE = do_POST = do_GET
 
 
 class Daemon(cli_case.Case):
@@ -84,7 +85,8 @@ class Daemon(cli_case.Case):
 
     def test_where_nobody_answers_it_is_said(self):
         for words in (("show", "services"), ("show", "endpoints", "-j"), ("show", "affinity"), ("show", "flows"),
-                      ("show", "queues"), ("show", "stats"), ("affinity", "list"),
+                      ("show", "queues"), ("show", "stats"), ("show", "recent", "L"), ("affinity", "list"),
+                      ("recent", "flush", "L"),
                       ("affinity", "delete", "--client", "10.0.0.1"), ("affinity", "flush", "--all"),
                       ("trace", "--from", "10.0.0.1")):
             with self.subTest(words=words):
@@ -146,6 +148,37 @@ class Daemon(cli_case.Case):
                 done = self.ask("affinity", *words)
                 self.assertEqual(done.stdout, f"{erased} {'entry' if erased == 1 else 'entries'} forgotten\n")
                 self.assertEqual(daemon.asked.pop(), "DELETE /v1/affinity?" + query)
+
+    def test_recent_lists_are_named_with_their_sizes(self):
+        one = {"list": "KUBE-SEP-A", "entries": 2, "capacity": 100, "stamps": 32, "evicted": 1, "starved": 0,
+               "reaped": 3, "flushed": 0, "bytes": 30400}
+        self.daemon(**{"/v1/recent": {"items": [one, {**one, "list": "b", "capacity": None}], "next": None}})
+        self.assertEqual(self.ask("show", "recent").stdout,
+                         "LIST        ENTRIES  CAPACITY  STAMPS  EVICTED  STARVED  REAPED  FLUSHED  BYTES\n"
+                         "KUBE-SEP-A  2        100       32      1        0        3       0        30400\n"
+                         "b           2        -         32      1        0        3       0        30400\n")
+        self.assertEqual(json.loads(self.ask("show", "recent", "-j").stdout.splitlines()[0]), one)
+
+    def test_a_recent_list_is_shown_as_the_kernel_shows_it(self):
+        first = {"client": "10.0.0.1", "ttl": 64, "last_seen": 9, "oldest_pkt": 2, "stamps": [5, 9]}
+        second = {"client": "fd00::1", "ttl": 0, "last_seen": 7, "oldest_pkt": 1, "stamps": [7]}
+        target = "/v1/recent/entries?list=b c"
+        self.daemon(**{target: {"items": [first], "next": "1"}, target + "&cursor=1": {"items": [second], "next": None},
+                       target + "&client=fd00::1": {"items": [second], "next": None}})
+        self.assertEqual(self.ask("show", "recent", "b c").stdout,
+                         "src=10.0.0.1 ttl: 64 last_seen: 9 oldest_pkt: 2 5, 9\n"
+                         "src=fd00:0000:0000:0000:0000:0000:0000:0001 ttl: 0 last_seen: 7 oldest_pkt: 1 7\n")
+        self.assertEqual(json.loads(self.ask("show", "recent", "b c", "--client", "fd00::1", "-j").stdout), second)
+
+    def test_recent_lists_are_written_to_as_the_kernels_file(self):
+        target = "/v1/recent/entries?list=KUBE-SEP-A"
+        daemon = self.daemon(**{target: {"list": "KUBE-SEP-A", "entries": 1}})
+        for words, body in ((("add", "KUBE-SEP-A", "10.0.0.1"), "+10.0.0.1\n"),
+                            (("remove", "KUBE-SEP-A", "fd00::1"), "-fd00::1\n"), (("flush", "KUBE-SEP-A"), "/\n")):
+            self.assertEqual(self.ask("recent", *words).stdout, "KUBE-SEP-A: 1 entry\n")
+            self.assertEqual(daemon.asked.pop(), f"POST {target} {body!r}")
+        self.check_refused(1, ("recent", "flush", "none", "--socket", self.path), "there is no /v1/recent")
+        self.check_refused(2, ("recent", "add", "KUBE-SEP-A", "--socket", self.path), "ADDRESS")
 
     def test_what_the_daemon_refuses_is_passed_on(self):
         table = [(400, 2), (404, 1), (503, 4), (500, 1)]

@@ -1,5 +1,6 @@
 #include "lb/affinity/recent_text.h"
 
+#include <algorithm>
 #include <cstddef>
 
 namespace limpet::affinity {
@@ -74,9 +75,10 @@ std::optional<RecentCommand> parse_recent_command(std::string_view text) noexcep
 store::Status write(RecentTable& table, std::string_view text, std::uint64_t now) {
   const auto command = parse_recent_command(text);
   if (!command) {
-    return store::Error{store::ErrorKind::configuration, "recent: list '" + table.name() + "': '" +
-                                                             std::string(text.substr(0, text.find('\n'))) +
-                                                             "' is no command; write +ADDRESS, -ADDRESS or /"};
+    return store::Error{store::ErrorKind::configuration,
+                        "recent: list '" + table.name() + "': '" +
+                            std::string(text.substr(0, std::min(text.find('\n'), kBytesLookedAt))) +
+                            "' is no command; write +ADDRESS, -ADDRESS or /"};
   }
   switch (command->verb) {
     case RecentCommand::Verb::add:

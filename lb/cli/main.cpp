@@ -13,6 +13,7 @@
 #include "lb/cli/doctor.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/explain.h"
+#include "lb/cli/recent.h"
 #include "lb/cli/replay.h"
 #include "lb/cli/rules.h"
 #include "lb/cli/run.h"
@@ -44,6 +45,7 @@ int main(int argc, char** argv) {
   limpet::cli::add_trace(app, exit_code);
   limpet::cli::add_show(app, exit_code);
   limpet::cli::add_affinity(app, exit_code);
+  limpet::cli::add_recent(app, exit_code);
   limpet::cli::add_rules(app, exit_code);
   limpet::cli::add_divert(app, exit_code);
   limpet::cli::add_doctor(app, exit_code);

@@ -122,6 +122,11 @@ std::vector<Column> columns_of(const std::string& list) {
             plain("SERVICE", "service_address"),   plain("ENDPOINT", "endpoint"), {"AS", flow_via},
             duration("EXPIRES", "expires_in", "-")};
   }
+  if (list == "recent") {
+    return {plain("LIST", "list"),     plain("ENTRIES", "entries"), plain("CAPACITY", "capacity"),
+            plain("STAMPS", "stamps"), plain("EVICTED", "evicted"), plain("STARVED", "starved"),
+            plain("REAPED", "reaped"), plain("FLUSHED", "flushed"), plain("BYTES", "bytes")};
+  }
   return {plain("QUEUE", "queue"),
           plain("PACKETS", "packets"),
           plain("BATCHES", "batches"),

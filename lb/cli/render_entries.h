@@ -42,7 +42,7 @@ class TablePrinter {
   bool fixed_ = false;
 };
 
-/// Of a list: "services", "endpoints", "affinity", "flows" or "queues".
+/// Of a list: "services", "endpoints", "affinity", "flows", "recent" or "queues".
 std::vector<Column> columns_of(const std::string& list);
 
 /// "59s", "2h05m", "5d00h".

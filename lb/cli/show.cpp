@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "lb/cli/api_option.h"
+#include "lb/cli/recent.h"
 #include "lb/cli/render_entries.h"
 
 namespace limpet::cli {
@@ -52,14 +53,26 @@ store::Result<control::Response> show_list(control::Client& client, const ShowOp
   return answer;
 }
 
+/// A list, entry by entry, as the kernel's file shows it.
+store::Result<control::Response> show_recent_entries(control::Client& client, const ShowOptions& options,
+                                                     std::ostream& out) {
+  Target target("/v1/recent/entries");
+  target.add("list", options.list).add("client", options.client);
+  return client.list(target.text(), [&](const ordered_json& item) {
+    out << (options.json ? item.dump() + '\n' : recent_line(item));
+    return out.good();
+  });
+}
+
 }  // namespace
 
 int run_show(const ShowOptions& options, std::ostream& out, std::ostream& err) {
   const std::string command = "show " + options.what;
   auto client = connect(options.daemon);
   if (!client) return complain(command, client.error(), err);
-  const auto answer =
-      options.what == "stats" ? show_stats(*client, options.json, out) : show_list(*client, options, out);
+  const auto answer = options.what == "stats" ? show_stats(*client, options.json, out)
+                      : !options.list.empty() ? show_recent_entries(*client, options, out)
+                                              : show_list(*client, options, out);
   return conclude(command, answer, err);
 }
 
@@ -78,6 +91,7 @@ void add_show(CLI::App& app, int& exit_code) {
     filter('c', "--client", options->client, "Of this client: an address or a CIDR");
     filter('e', "--endpoint", options->endpoint, "Of this endpoint, IP:PORT");
     filter('p', "--protocol", options->protocol, "tcp, udp, sctp or udplite");
+    filter('l', "NAME", options->list, "Of this list: its entries, as in /proc/net/xt_recent/NAME");
     filter('t', "--state", options->state, "In this state, as ESTABLISHED");
     sub->add_flag("-j,--json", options->json, "One JSON object a line");
     sub->callback([options, &exit_code] { exit_code = run_show(*options, std::cout, std::cerr); });
@@ -86,6 +100,7 @@ void add_show(CLI::App& app, int& exit_code) {
   add("endpoints", "Their endpoints, and how they fare", "sep");
   add("affinity", "Which client has which endpoint", "sce");
   add("flows", "The connections that are translated", "scept");
+  add("recent", "The `recent` lists of an iptables program; of one of them, its entries", "lc");
   add("queues", "The queues and their workers", "");
   add("stats", "Every counter", "");
 }

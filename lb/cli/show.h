@@ -1,10 +1,10 @@
-// show.h: `limpet show services|endpoints|affinity|flows|queues|stats`: what the running daemon knows.
+// show.h: `limpet show services|endpoints|affinity|flows|recent|queues|stats`: what the running daemon knows.
 //
 //   [--socket PATH | -c FILE] [-j] and, where the list has it: [--service NAMESPACE/NAME:PORT] [--client IP|CIDR]
 //   [--endpoint IP:PORT] [--protocol tcp] [--state ESTABLISHED]
 //
 // A table for people; -j prints the API's objects, one a line (lb/control/entries.h). Lists are read page by page and printed
-// as they come. Exit codes: 0 shown; 1 no such service; 2 usage; 4 no daemon answers; 5 its socket is not for this user.
+// as they come. `show recent NAME` prints a list's entries in the format of /proc/net/xt_recent/NAME. Exit codes: 0 shown; 1 no such service or list; 2 usage; 4 no daemon answers; 5 its socket is not for this user.
 #pragma once
 
 #include <iosfwd>
@@ -24,6 +24,7 @@ struct ShowOptions {
   std::string endpoint{};
   std::string protocol{};
   std::string state{};
+  std::string list{};  // of recent; empty: which there are
   bool json = false;
 };
 

@@ -10,10 +10,14 @@
 //             is the endpoint's own, also where several share the scope
 //   flow      protocol, state, client, service_address, endpoint, service|null, [client_near], [egress], confirmed, direct,
 //             expires_in
+//   recent list   list, entries, capacity: of entries|null (unlimited), stamps: of an entry, evicted,
+//             starved, reaped, flushed: entries so far, bytes
+//   recent entry  client, ttl, last_seen, oldest_pkt, stamps: as in /proc/net/xt_recent (jiffies; lb/affinity/recent_text.h)
 #pragma once
 
 #include <nlohmann/json.hpp>
 
+#include "lb/affinity/recent_table.h"
 #include "lb/control/names.h"
 #include "lb/control/tables.h"
 
@@ -25,5 +29,7 @@ nlohmann::ordered_json to_json(const service::ServicePort& port, std::uint32_t e
 /// `endpoint`: of those that names.endpoints(entry.endpoint_id) gives; its port is nullptr if there is none.
 nlohmann::ordered_json to_json(const AffinityEntry& entry, const Names::Endpoint& endpoint, const Names& names);
 nlohmann::ordered_json to_json(const FlowEntry& entry, const Names& names);
+nlohmann::ordered_json to_json(const affinity::RecentTable& list);
+nlohmann::ordered_json to_json(const affinity::RecentRecord& record);
 
 }  // namespace limpet::control

@@ -56,11 +56,13 @@ Response Resources::answer(Method method, std::string_view target, std::string_v
     Handler erase = nullptr;
     Handler post = nullptr;
   };
-  static constexpr std::array<Route, 6> kRoutes{
+  static constexpr std::array<Route, 8> kRoutes{
       {{"/v1/services", &Resources::services},
        {"/v1/endpoints", &Resources::endpoints},
        {"/v1/affinity", &Resources::affinity, &Resources::erase_affinity, &Resources::post_affinity},
        {"/v1/flows", &Resources::flows},
+       {"/v1/recent", &Resources::recent},
+       {"/v1/recent/entries", &Resources::recent_entries, nullptr, &Resources::post_recent},
        {"/v1/queues", &Resources::queues},
        {"/v1/stats", &Resources::stats}}};
   const std::string path = Query::path_of(target);
@@ -74,7 +76,9 @@ Response Resources::answer(Method method, std::string_view target, std::string_v
                                                       : nullptr;
     if (handler == nullptr) {
       return problem(kMethodNotAllowed, path + " cannot do that",
-                     route.erase != nullptr ? "use GET, POST or DELETE" : "use GET");
+                     route.erase != nullptr  ? "use GET, POST or DELETE"
+                     : route.post != nullptr ? "use GET or POST"
+                                             : "use GET");
     }
     Query query(target);
     body_ = body;

@@ -5,6 +5,9 @@
 //   GET    /v1/affinity    ?service= &client=CIDR &endpoint=IP:PORT     a client of a masked scope: by its network
 //   POST   /v1/affinity    entries from elsewhere: affinity_batch.h
 //   GET    /v1/flows       ?service= &client=CIDR &endpoint=IP:PORT &protocol= &state=
+//   GET    /v1/recent            the `recent` lists of an iptables program
+//   GET    /v1/recent/entries    ?list=NAME &client=CIDR     of one of them
+//   POST   /v1/recent/entries    ?list=NAME     a command as the kernel's file takes it: +ADDRESS, -ADDRESS or /
 //   GET    /v1/queues
 //   GET    /v1/stats       one object
 //   DELETE /v1/affinity    ?client=IP [&service=]     the client's entry, or its entries with all services
@@ -17,7 +20,7 @@
 // of the next page, also where a page is empty because nothing that it looked at was asked for. null: that was the last
 // one.
 //
-// Errors: {"error": what, "remedy": what to do}: 400 a bad query, 404 no such resource or service, 405 a resource has
+// Errors: {"error": what, "remedy": what to do}: 400 a bad query, 404 no such resource, service or list, 405 a resource has
 // no such method. Control thread only.
 #pragma once
 
@@ -42,7 +45,8 @@ class Resources {
   static constexpr std::uint64_t kMostLimit = 2000;
   static constexpr std::size_t kLook = 16384;  // about two milliseconds
 
-  explicit Resources(Tables& tables) : tables_(tables) {}
+  /// `now`: stamps what is written into `recent` lists by hand.
+  explicit Resources(Tables& tables, flow::Instant (*now)() = flow::now) : tables_(tables), now_(now) {}
 
   /// `body`: of a POST; other requests have none.
   Response answer(Method method, std::string_view target, std::string_view body = {});
@@ -61,6 +65,9 @@ class Resources {
   Response endpoints(Query& query);
   Response affinity(Query& query);
   Response flows(Query& query);
+  Response recent(Query& query);
+  Response recent_entries(Query& query);
+  Response post_recent(Query& query);
   Response queues(Query& query);
   Response stats(Query& query);
   Response erase_affinity(Query& query);
@@ -70,11 +77,14 @@ class Resources {
   const Names& names();
   /// The parameter `service`: nullptr if it is not given, an error if there is none of that name.
   const service::ServicePort* service_of(Query& query, std::optional<Response>& error);
+  /// The parameter `list`; an error, if it is not given, or there is none of that name.
+  std::shared_ptr<affinity::RecentTable> recent_list(Query& query, std::optional<Response>& error);
   /// Visits until the page is full, kLook entries have been looked at, or there are no more.
   template <typename Visit>
   Response fill(Page page, Visit&& visit_piece);
 
   Tables& tables_;
+  flow::Instant (*const now_)();
   std::unique_ptr<Names> names_;
   std::string_view body_;  // of the request that is being answered
 };

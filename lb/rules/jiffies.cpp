@@ -1,6 +1,7 @@
 #include "lb/rules/jiffies.h"
 
 #include <charconv>
+#include <chrono>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -47,6 +48,15 @@ std::uint64_t jiffies_after(std::uint64_t nanoseconds, std::uint32_t per_second)
   const std::uint64_t seconds = nanoseconds / kNanosecondsPerSecond;
   const std::uint64_t rest = nanoseconds % kNanosecondsPerSecond;
   return initial + seconds * per_second + rest * per_second / kNanosecondsPerSecond;
+}
+
+/// In two parts: a timeline may be longer than the 292 years that nanoseconds count.
+std::uint64_t jiffies_at(flow::Instant now, std::uint32_t per_second) noexcept {
+  const auto since_boot = now.time_since_epoch();
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
+  const auto rest = std::chrono::nanoseconds(since_boot - seconds).count();
+  return jiffies_after(static_cast<std::uint64_t>(rest), per_second) +
+         static_cast<std::uint64_t>(seconds.count()) * per_second;
 }
 
 store::Result<Jiffies> read_jiffies() {

@@ -36,6 +36,9 @@ std::optional<std::uint64_t> jiffies_in_timer_list(std::string_view text);
 /// What the counter reads so long after boot, by CLOCK_MONOTONIC.
 std::uint64_t jiffies_after(std::uint64_t nanoseconds, std::uint32_t per_second) noexcept;
 
+/// The same for an instant of that clock.
+std::uint64_t jiffies_at(flow::Instant now, std::uint32_t per_second) noexcept;
+
 /// Of the running kernel. Errors: unavailable: it does not tell its tick.
 store::Result<Jiffies> read_jiffies();
 

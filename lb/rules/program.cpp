@@ -1,7 +1,6 @@
 #include "lb/rules/program.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "lb/rules/jiffies.h"
@@ -18,15 +17,6 @@ using datapath::AffinityOutcome;
 using datapath::Decision;
 using datapath::Hook;
 using datapath::Reason;
-
-/// In two parts: a timeline may be longer than the 292 years that nanoseconds count.
-std::uint64_t jiffies_at(flow::Instant now, std::uint32_t per_second) noexcept {
-  const auto since_boot = now.time_since_epoch();
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_boot);
-  const auto rest = std::chrono::nanoseconds(since_boot - seconds).count();
-  return jiffies_after(static_cast<std::uint64_t>(rest), per_second) +
-         static_cast<std::uint64_t>(seconds.count()) * per_second;
-}
 
 /// Where REDIRECT sends a packet (nf_nat_redirect.c): to the node itself, by the interface that it came in by, if that is
 /// known, else to the node's primary address.

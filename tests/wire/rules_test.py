@@ -17,6 +17,7 @@ leaves a bound of 5 sigma once in 1.7 million.
 """
 
 import collections
+import ipaddress
 import json
 import math
 import pathlib
@@ -229,6 +230,85 @@ class Forgetful(Program):
         self.assertEqual(counters["recent_clients"], sum(min(10, n) for n in clients.values()))
         self.assertEqual(counters["recent_evicted"], sum(max(0, n - 10) for n in clients.values()))
         self.assertEqual(counters["affinity_miss"], 60)
+
+
+class Lists(Program):
+    """`limpet show recent` and `limpet recent`: what /proc/net/xt_recent is for the kernel's rules."""
+
+    # net/netfilter/xt_recent.c, recent_seq_show
+    LINE = re.compile(r"src=(\S+) ttl: (\d+) last_seen: (\d+) oldest_pkt: (\d+) (\d+(?:, \d+)*)")
+
+    def setUp(self):
+        for name in self.lists():
+            self.ask("recent", "flush", name)
+
+    def ask(self, *words):
+        return self.net.ask_limpet(*words)
+
+    def lists(self):
+        """Of the dump's pods: {name: address}."""
+        return {name: to.removesuffix(":80").strip("[]") for name, to in
+                re.findall(r"-A (KUBE-SEP-\w+) .*--to-destination (\S+)", dump(self.family))}
+
+    def entries(self, name):
+        """{client: (TTL, last seen, next slot, stamps)}"""
+        found = {}
+        for line in self.ask("show", "recent", name).splitlines():
+            match = self.LINE.fullmatch(line)
+            self.assertIsNotNone(match, line)
+            ttl, seen, slot = (int(match[group]) for group in (2, 3, 4))
+            found[ipaddress.ip_address(match[1])] = ttl, seen, slot, [int(stamp) for stamp in match[5].split(", ")]
+        return found
+
+    def list_of(self, pod):
+        return next(name for name, address in self.lists().items() if address == PODS[pod][self.family])
+
+    def test_a_client_that_has_just_connected_is_in_the_list_of_its_pod(self):
+        answers = self.from_outside(5, rounds=2)
+        sizes = {one["list"]: one["entries"] for one in map(json.loads, self.ask("show", "recent", "-j").splitlines())}
+        self.assertEqual(set(sizes), set(self.lists()))
+        self.assertEqual(sum(sizes.values()), 5)
+        for client, pods in programs.pods_by_client(answers).items():
+            entries = self.entries(self.list_of(pods[0]))
+            ttl, seen, slot, stamps = entries[ipaddress.ip_address(client)]
+            self.assertEqual(len(entries), sizes[self.list_of(pods[0])])
+            self.assertGreater(ttl, 0)
+            # Two connections, so two stamps: the newest last, and within a minute of now.
+            self.assertEqual((slot, len(stamps), seen), (2, 2, max(stamps)))
+            self.assertLess((self.stamp_of_now() - seen) % 2 ** 64, 60 * 1000)
+
+    def stamp_of_now(self):
+        """By an entry that is written by hand."""
+        name = self.list_of("pod-8-5")
+        address = ipaddress.ip_address({"v4": "192.0.2.1", "v6": "2001:db8::1"}[self.family])
+        self.ask("recent", "add", name, str(address))
+        ttl, seen, slot, stamps = self.entries(name)[address]
+        self.assertEqual((ttl, slot, stamps), (0, 1, [seen]))
+        self.ask("recent", "remove", name, str(address))
+        self.assertNotIn(address, self.entries(name))
+        return seen
+
+    def test_who_is_written_into_a_list_is_sent_to_its_pod(self):
+        # Six clients, by turns to either pod: by chance that happens once in 64.
+        answers = self.from_outside(6)
+        for name in self.lists():
+            self.ask("recent", "flush", name)
+            self.assertEqual(self.ask("show", "recent", name), "")
+        wanted = {}
+        for turn, answer in enumerate(answers):
+            wanted[answer.source] = LOCAL_PODS[turn % 2]
+            self.ask("recent", "add", self.list_of(wanted[answer.source]), answer.source)
+        before = self.limpet.settled_counters()["affinity_hit"]
+        found = {answer.source: programs.pod_of(answer) for answer in self.from_outside(6)}
+        self.assertEqual(found, wanted)
+        self.assertEqual(self.limpet.settled_counters()["affinity_hit"] - before, 6)
+
+    def test_refusals_are_told(self):
+        for words, message in ((("show", "recent", "none"), "there is no list 'none'"),
+                               (("recent", "add", self.list_of("pod-8-5"), "10.0.0.0/8"), "is no command")):
+            done = self.net.node.run(self.net.options.limpet, *words, check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(message, done.stderr)
 
 
 class ShortLived(Program):

@@ -59,7 +59,7 @@ class FakeTables final : public Tables {
   }
   nlohmann::ordered_json stats() const override { return {{"packets", 7}, {"flows", flows.size()}}; }
   nlohmann::ordered_json queues() const override { return {{{"queue", 0}, {"packets", 7}}}; }
-  const affinity::RecentLists* recent_lists() const override { return nullptr; }
+  const affinity::RecentLists* recent_lists() const override { return recent; }
 
   std::optional<Cursor> visit_flows(Cursor from, std::size_t budget,
                                     const std::function<void(const FlowEntry&)>& visit) const override {
@@ -108,6 +108,7 @@ class FakeTables final : public Tables {
     flows.push_back(entry);
   }
 
+  const affinity::RecentLists* recent = nullptr;
   std::vector<FlowEntry> flows;
   std::vector<AffinityEntry> affinity;
   std::size_t capacity = 1'000'000;  // of affinity
