@@ -12,8 +12,11 @@ namespace {
 constexpr std::uint32_t kAnyTick = 250;
 
 affinity::RecentOptions recent_options(const service::RulesConfig& config, std::uint32_t ticks) {
-  return {
-      .capacity = config.ip_list_tot, .least_stamps = config.ip_pkt_list_tot, .per_second = ticks, .key = random_key()};
+  return {.capacity = config.ip_list_tot,
+          .least_stamps = config.ip_pkt_list_tot,
+          .per_second = ticks,
+          .key = random_key(),
+          .memory = std::uint64_t{config.recent_mib} << 20};
 }
 
 /// Does the service listen where the rules translate?

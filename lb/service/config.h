@@ -66,6 +66,7 @@ struct RulesConfig {
   std::uint32_t hz = 0;               // ticks a second of `recent`; 0: as many as the kernel's
   std::uint32_t ip_list_tot = 100;    // clients that a list of `recent` remembers; 0: all
   std::uint32_t ip_pkt_list_tot = 0;  // times that it remembers of each, at least
+  std::uint32_t recent_mib = 1024;    // memory of all lists of `recent` together
   bool nth_persists = false;          // nthOnReload: persist
 };
 

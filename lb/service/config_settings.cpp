@@ -20,6 +20,7 @@ constexpr format::Text kFile{"the path of a file"};
 constexpr format::Number kTicks{1, 10'000};  // of kernels: 100, 250, 300 or 1000
 constexpr format::Limit kListTotal{1, 1U << 31};
 constexpr format::Number kPacketListTotal{0, affinity::RecentMatch::kMostStamps};
+constexpr format::Number kListMemory{1, 1U << 24};  // 16 TiB
 
 void read_queues(Fields& top, Config& config) {
   top.section("queues", [&](Fields& queues) {
@@ -129,6 +130,7 @@ void read_rules(Fields& top, RulesConfig& config) {
     rules.section("recent", [&](Fields& recent) {
       recent.read("ipListTotal", kListTotal, config.ip_list_tot);
       recent.read("ipPacketListTotal", kPacketListTotal, config.ip_pkt_list_tot);
+      recent.read("memoryMiB", kListMemory, config.recent_mib);
     });
     const format::Choice<bool> on_reload{{"reset", false}, {"persist", true}};
     if (rules.read("nthOnReload", on_reload, config.nth_persists) && config.nth_persists) {

@@ -108,6 +108,24 @@ TEST(Check, refuses_what_cannot_be_diverted_unless_it_is_lenient) {
   }
 }
 
+// 10,000 clients of 48 bytes and 32 stamps of 8 are 3.04 MB, 2.9 MiB.
+TEST(Check, refuses_lists_that_do_not_fit_into_their_memory) {
+  const std::string name = write_program(
+      "-A PREROUTING -d 10.0.0.1 -p tcp -m tcp --dport 80 -m recent --set --name A -j DNAT --to-destination "
+      "10.0.0.9\n");
+  for (const int mib : {2, 3}) {
+    const std::string path = write_config("rules: {file: " + name +
+                                          ", recent: {ipListTotal: 10000, memoryMiB: " + std::to_string(mib) + "}}\n");
+    const Answer answer = check(path);
+    EXPECT_EQ(answer.exit_code, mib == 2 ? 3 : 0) << answer.err;
+    EXPECT_EQ(
+        answer.err.find(":1: -m recent: recent: list 'A': there is no memory for 10000 entries") != std::string::npos,
+        mib == 2)
+        << answer.err;
+    std::remove(path.c_str());
+  }
+}
+
 TEST(Check, tells_of_services_that_take_a_programs_destinations) {
   const std::string name = write_program(
       "-A PREROUTING -d 10.0.0.1 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.9\n"

@@ -188,6 +188,9 @@ const Case kSettings[] = {
       "f:1:69: error: ipPacketListTotal: cannot use '65537'; write a number from 0 to 65536",
       "f:1:76: error: unknown key 'ipListTot' in recent; did you mean 'ipListTotal'?",
       "f:1:104: error: nthOnReload: cannot use 'never'; write reset or persist"}},
+    {"lists_without_memory",
+     "rules: {file: b, recent: {memoryMiB: 0}}\n",
+     {"f:1:38: error: memoryMiB: cannot use '0'; write a number from 1 to 16777216"}},
     {"nothing_reloads_rules",
      "rules: {file: b, nthOnReload: persist}\n",
      {"f:1:31: warning: nthOnReload has no effect in this version: a running limpet does not reload its rules"}},
@@ -354,10 +357,11 @@ TEST(ConfigReader, a_program_runs_compiled_with_the_kernels_parameters_unless_to
   EXPECT_EQ(kernels.hz, 0U);
   EXPECT_EQ(kernels.ip_list_tot, 100U);
   EXPECT_EQ(kernels.ip_pkt_list_tot, 0U);
+  EXPECT_EQ(kernels.recent_mib, 1024U);
 
   const auto told = read_config(
       "rules: {file: /var/dump, ipsets: sets, lenient: true, compiled: false, hz: 1000,\n"
-      "        recent: {ipListTotal: unlimited, ipPacketListTotal: 20}, nthOnReload: reset}",
+      "        recent: {ipListTotal: unlimited, ipPacketListTotal: 20, memoryMiB: 7}, nthOnReload: reset}",
       "limpet.yaml", "host");
   ASSERT_TRUE(told.config);
   EXPECT_TRUE(told.diagnostics.empty());
@@ -369,6 +373,7 @@ TEST(ConfigReader, a_program_runs_compiled_with_the_kernels_parameters_unless_to
   EXPECT_EQ(others.hz, 1000U);
   EXPECT_EQ(others.ip_list_tot, 0U);
   EXPECT_EQ(others.ip_pkt_list_tot, 20U);
+  EXPECT_EQ(others.recent_mib, 7U);
 }
 
 TEST(ConfigReader, names_a_file_that_it_cannot_read) {
