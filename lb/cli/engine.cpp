@@ -210,7 +210,10 @@ ordered_json Engine::stats() const {
     all["inherited_flows_damaged"] = found.damaged;
     all["inherited_torn_affinity_shards"] = inherited_->affinities.torn_shards;
   }
-  if (rules_) rules_->add_stats(all);
+  if (rules_) {
+    rules_->add_stats(all);
+    all["nth_turns"] = program_->nth_turns();
+  }
   all["endpoints"] = endpoint_stats();
   return all;
 }

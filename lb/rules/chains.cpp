@@ -10,8 +10,13 @@ using affinity::RecentOperation;
 
 class Chains::Walker {
  public:
-  Walker(const std::vector<Path>& paths, Table table, Facts& facts, const Moment& moment, std::vector<Hit>* hits)
-      : paths_(paths), table_(table), facts_(facts), moment_(moment), hits_(hits) {}
+  Walker(const Chains& chains, Facts& facts, const Moment& moment, std::vector<Hit>* hits)
+      : paths_(chains.paths_),
+        table_(chains.table_),
+        nth_turns_(chains.nth_turns_->count),
+        facts_(facts),
+        moment_(moment),
+        hits_(hits) {}
 
   Walk walk(std::uint32_t chain) {
     at_ = {chain, 0, false};
@@ -78,6 +83,7 @@ class Chains::Walker {
     return at_.step != unit.last;
   }
   std::uint32_t take_turn(Unit::Period& period) {
+    if (!moment_.without_consequences) nth_turns_.fetch_add(1, std::memory_order_relaxed);
     const std::uint64_t packet = moment_.without_consequences ? period.packets.load(std::memory_order_relaxed)
                                                               : period.packets.fetch_add(1, std::memory_order_relaxed);
     return period.takers[packet % period.takers.size()];
@@ -87,7 +93,10 @@ class Chains::Walker {
   bool holds(const Set& match) { return match.set->contains(facts_.tuple, match.match.sides) != match.match.inverted; }
   bool holds(const RandomMatch& match) { return match.match(moment_.rng); }
   bool holds(const std::shared_ptr<NthMatch>& match) {
-    if (!moment_.without_consequences) return match->match();
+    if (!moment_.without_consequences) {
+      nth_turns_.fetch_add(1, std::memory_order_relaxed);
+      return match->match();
+    }
     const std::uint32_t last = match->rule().every - 1;
     const bool next_is_first = match->counter()->value.load(std::memory_order_relaxed) == last;
     return next_is_first != match->rule().inverted;
@@ -140,6 +149,7 @@ class Chains::Walker {
 
   const std::vector<Path>& paths_;
   const Table table_;
+  std::atomic<std::uint64_t>& nth_turns_;
   Facts& facts_;
   const Moment& moment_;
   std::vector<Hit>* const hits_;
@@ -156,7 +166,7 @@ std::optional<Walk> Chains::walk(std::string_view chain, Facts& facts, const Mom
                                  std::vector<Hit>* hits) const {
   const auto found = names_.find(chain);
   if (found == names_.end()) return std::nullopt;
-  return Walker(paths_, table_, facts, moment, hits).walk(found->second);
+  return Walker(*this, facts, moment, hits).walk(found->second);
 }
 
 std::vector<TreatedRule> Chains::treated() const {

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -100,6 +101,8 @@ class Chains {
   std::vector<TreatedRule> treated() const;
   /// What the nth matches have counted so far, in the order of the rules.
   std::vector<std::uint32_t> counted() const;
+  /// How often packets took their turn with an nth match, or a run of them.
+  std::uint64_t nth_turns() const noexcept { return nth_turns_->count.load(std::memory_order_relaxed); }
 
  private:
   friend class Linker;
@@ -134,9 +137,14 @@ class Chains {
     bool known;  // came here because a client was known
   };
   class Walker;
+  /// On a cache line of its own: every worker writes to it, as to the counters themselves.
+  struct alignas(64) Tally {
+    std::atomic<std::uint64_t> count{0};
+  };
 
   Table table_ = Table::nat;
   std::vector<Path> paths_;
+  std::unique_ptr<Tally> nth_turns_ = std::make_unique<Tally>();
   std::unordered_map<std::string_view, std::uint32_t> names_;
 };
 

@@ -224,6 +224,12 @@ Facts first_facts(const datapath::NewConnection& connection, const node::NodeVie
   return facts;
 }
 
+std::uint64_t Program::nth_turns() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& chains : linked_.tables) sum += chains ? chains->nth_turns() : 0;
+  return sum;
+}
+
 std::string to_string(const Hit& hit, net::Family family) {
   const std::string words = print(*hit.rule, family);
   return std::string(to_string(hit.table)) + " " + *hit.chain + ":" + std::to_string(hit.number) +

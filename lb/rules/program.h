@@ -59,6 +59,8 @@ class Program final : public datapath::Decider {
   void confirm(const net::Address&, const flow::AffinityName&, flow::Instant) override {}
 
   const Ruleset& rules() const noexcept { return *linked_.rules; }
+  /// Of all tables: how often packets took their turn with an nth match, or a run of them.
+  std::uint64_t nth_turns() const noexcept;
   /// Those that LinkedRuleset keeps; nullptr: none.
   const IpSets* sets() const noexcept { return linked_.sets.get(); }
 

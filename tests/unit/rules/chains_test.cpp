@@ -189,6 +189,21 @@ TEST(Chains, LeftOutRulesKeepTheNumbersOfTheOthers) {
   EXPECT_EQ(bench.path("OUTPUT"), "OUTPUT:2");
 }
 
+// Packets 1, 2, 3 meet the first match; the third is taken, so two meet the second. Compiled, the run is one.
+TEST(Chains, TurnsAreCounted) {
+  for (const bool compiled : {false, true}) {
+    Bench bench(
+        "-A OUTPUT -m statistic --mode nth --every 3 --packet 2 -j ACCEPT\n"
+        "-A OUTPUT -m statistic --mode nth --every 2 --packet 0 -j ACCEPT\n-A OUTPUT -j ACCEPT\n",
+        {.compiled = compiled});
+    for (int packet = 0; packet < 3; ++packet) bench.walk("OUTPUT");
+    EXPECT_EQ(bench.program.find(Table::raw)->nth_turns(), compiled ? 3U : 5U);
+    pick::Rng rng(1);
+    bench.program.find(Table::raw)->walk("OUTPUT", bench.facts, {1, rng, true});
+    EXPECT_EQ(bench.program.find(Table::raw)->nth_turns(), compiled ? 3U : 5U) << "without consequences";
+  }
+}
+
 // nft keeps a counter whose rule stays, legacy does not; a list lives while a rule names it in both.
 TEST(Chains, ReloadKeepsWhatIsStillNamed) {
   for (const NthOnReload on_reload : {NthOnReload::reset, NthOnReload::persist}) {
