@@ -161,6 +161,12 @@ std::string_view reason_words(datapath::Reason reason) {
       return "no endpoint";
     case datapath::Reason::no_local:
       return "no endpoint on this node";
+    case datapath::Reason::source_range:
+      return "source not allowed";
+    case datapath::Reason::no_such_port:
+      return "no such port";
+    case datapath::Reason::unallocated:
+      return "no such service address";
     case datapath::Reason::ruled:
       return "a rule says so";
     case datapath::Reason::midstream:

@@ -62,6 +62,9 @@ enum class Reason : std::uint8_t {
   picked,         // dnat: a fresh choice
   no_endpoints,   // reject: the service has no usable endpoint anywhere
   no_local,       // drop: a Local policy, and no endpoint on this node
+  source_range,   // drop: a load balancer's address, and loadBalancerSourceRanges leave the source out
+  no_such_port,   // reject: a clusterIP of another port's (compat: nftables)
+  unallocated,    // drop: nobody's address in serviceCIDRs (compat: nftables)
   ruled,          // reject, drop: a rule of an iptables program says so
   midstream,      // drop: known_clients_only, and the client has no live affinity
   not_a_service,  // none: no service has this destination

@@ -34,6 +34,9 @@ struct LocalDetector {
   std::string interface;           // bridge_interface: the name; interface_name_prefix: the prefix
 };
 
+/// Which of kube-proxy's modes to follow where the two differ.
+enum class Compat { iptables, nftables };
+
 struct NodeConfig {
   std::string name;                     // default: the host name
   std::optional<net::Address> node_ip;  // default: the default route's source
@@ -45,6 +48,8 @@ struct NodeConfig {
   bool node_port_primary_only = false;           // nodePortAddresses: primary
   std::vector<net::Prefix> node_port_addresses;  // empty: every address
   bool localhost_node_ports = false;
+  Compat compat = Compat::iptables;
+  std::vector<net::Prefix> service_cidrs;  // clusterIPs are taken from these; only Compat::nftables asks
 };
 
 enum class RuleBackend { automatic, iptables /* either variant */, iptables_nft, iptables_legacy, nft };

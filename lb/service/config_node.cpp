@@ -72,18 +72,18 @@ void read_localhost(Fields& node, NodeConfig& config) {
   }
 }
 
-void read_later_keys(Fields& node, NodeConfig& config) {
-  if (node.read("zone", format::Text{"a zone's name"}, config.zone)) {
-    warn_without_effect(node, "zone", "only the hints of Kubernetes EndpointSlices ask for it");
-  }
-  std::vector<net::Prefix> service_cidrs;
-  if (node.read_list("serviceCIDRs", format::Cidr{}, service_cidrs) && !service_cidrs.empty()) {
+/// kube-proxy's nftables mode asks for serviceCIDRs, and listens on primary addresses alone unless it is told otherwise.
+void read_compat(Fields& node, NodeConfig& config) {
+  const format::Choice<Compat> modes{{"iptables", Compat::iptables}, {"nftables", Compat::nftables}};
+  node.read("compat", modes, config.compat);
+  node.read_list("serviceCIDRs", format::Cidr{}, config.service_cidrs);
+  if (config.compat == Compat::nftables) {
+    if (!node.has("nodePortAddresses")) config.node_port_primary_only = true;
+    if (config.localhost_node_ports) {
+      node.warning("localhostNodePorts", "localhostNodePorts has no effect with compat: nftables");
+    }
+  } else if (!config.service_cidrs.empty()) {
     warn_without_effect(node, "serviceCIDRs", "only compat: nftables asks for it");
-  }
-  bool nftables = false;
-  const format::Choice<bool> modes{{"iptables", false}, {"nftables", true}};
-  if (node.read("compat", modes, nftables) && nftables) {
-    node.warning("compat", "this version decides as kube-proxy's iptables mode does, whatever compat says");
   }
 }
 
@@ -99,7 +99,8 @@ void read_node(Fields& top, NodeConfig& config) {
     read_detector(node, config);
     read_node_port_addresses(node, config);
     read_localhost(node, config);
-    read_later_keys(node, config);
+    node.read("zone", format::Text{"a zone's name"}, config.zone);
+    read_compat(node, config);
   });
 }
 

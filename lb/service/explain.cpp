@@ -14,10 +14,23 @@ std::string counted(std::size_t n, const std::string& noun) {
   return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
 }
 
+std::string_view name_of(Door door) {
+  switch (door) {
+    case Door::cluster_ip:
+      return "the clusterIP";
+    case Door::external_ip:
+      return "an externalIP";
+    case Door::load_balancer:
+      return "a load balancer's address";
+    case Door::node_port:
+      break;
+  }
+  return "the nodePort";
+}
+
 std::string door(const Match& match, const NewConnection& connection) {
   const std::string at = connection.tuple.destination.to_string() + "/" + net::to_string(connection.tuple.protocol);
-  const std::string service = " of service " + match.port->service().name;
-  return at + (match.door == Door::cluster_ip ? " is the clusterIP" : " is the nodePort") + service;
+  return at + " is " + std::string(name_of(match.door)) + " of service " + match.port->service().name;
 }
 
 std::string origin(const Match& match, const NewConnection& connection) {
@@ -103,6 +116,12 @@ std::string reason(const Match& match, const Decision& decision, std::size_t can
     case Reason::no_local:
       return std::string(match.door == Door::cluster_ip ? "internal" : "external") +
              "TrafficPolicy is Local and this node has no usable endpoint";
+    case Reason::source_range:
+      return "loadBalancerSourceRanges leave the source out";
+    case Reason::no_such_port:
+      return "the address is a clusterIP, but no service's with this port (compat: nftables)";
+    case Reason::unallocated:
+      return "the address is in serviceCIDRs, but no service's (compat: nftables)";
     case Reason::midstream:
       return "the middle of a connection that is not known, from a client without affinity";
     case Reason::ruled:  // by a program of rules, not by a service
@@ -126,8 +145,9 @@ std::string answer(datapath::Action action, const net::Tuple& tuple, RejectWith 
 void add_left_out(const Match& match, std::vector<std::string>& why) {
   const auto count = static_cast<std::uint32_t>(match.port->service().endpoints.size());
   for (std::uint32_t i = 0; i < count; ++i) {
-    const std::string_view cause = match.port->left_out(i, match.set);
-    if (!cause.empty()) why.push_back(match.port->address(i).to_string() + " is left out: " + std::string(cause));
+    const LeftOut cause = match.port->left_out(i, match.set);
+    if (cause == LeftOut::no) continue;
+    why.push_back(match.port->address(i).to_string() + " is left out: " + std::string(to_string(cause)));
   }
 }
 
@@ -141,8 +161,12 @@ Explanation describe(const Snapshot& snapshot, const NewConnection& connection, 
   result.candidates = snapshot.candidates(match);
   result.reason = reason(match, result.decision, result.candidates.size());
   if (match.port == nullptr) {
-    result.why.push_back(connection.tuple.destination.to_string() + "/" + net::to_string(connection.tuple.protocol) +
-                         " is neither a clusterIP nor a nodePort on an address that takes nodePorts");
+    const std::string at = connection.tuple.destination.to_string() + "/" + net::to_string(connection.tuple.protocol);
+    result.why.push_back(at +
+                         " is neither a service's address and port nor a nodePort on an address that takes nodePorts");
+    if (decision.action == datapath::Action::none) return result;
+    result.why.push_back(result.reason);
+    result.why.push_back(answer(decision.action, connection.tuple, reject_with));
     return result;
   }
   const Service& service = match.port->service();

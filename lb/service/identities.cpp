@@ -32,7 +32,8 @@ namespace {
 std::uint8_t state_of(const Endpoint& endpoint) {
   constexpr std::uint8_t kServing = datapath::EndpointSlots::serving;
   constexpr std::uint8_t kReady = datapath::EndpointSlots::ready;
-  return endpoint.weight == 0 ? kServing : kServing | kReady;
+  const bool serves = endpoint.ready || endpoint.serving;
+  return (serves ? kServing : 0) | (endpoint.ready && endpoint.weight != 0 ? kReady : 0);
 }
 
 /// Who shares a scope shares its clients' choices by address: the port is each service port's own. In its place stands

@@ -53,16 +53,23 @@ bool NodeRules::is_local(const net::Address& address, const node::NodeView& view
 }
 
 bool NodeRules::accepts_node_ports(const net::Address& address, const node::NodeView& view) const {
-  if (address.is_loopback() && !(address.is_v4() && config_.localhost_node_ports)) return false;
+  const bool loopback_too = address.is_v4() && config_.localhost_node_ports && !is_strict();
+  if (address.is_loopback() && !loopback_too) return false;
   return is_local(address, view) && chosen_for_node_ports(address, view);
 }
 
 bool NodeRules::chosen_for_node_ports(const net::Address& address, const node::NodeView& view) const {
-  if (config_.node_port_primary_only) {
-    const bool configured = config_.node_ip && config_.node_ip->family() == address.family();
-    return (configured ? config_.node_ip : view.primary(address.family())) == address;
-  }
+  if (config_.node_port_primary_only) return primary(address.family(), view) == address;
   return config_.node_port_addresses.empty() || any_contains(config_.node_port_addresses, address);
+}
+
+bool NodeRules::is_service_address(const net::Address& address) const noexcept {
+  return any_contains(config_.service_cidrs, address);
+}
+
+std::optional<net::Address> NodeRules::primary(net::Family family, const node::NodeView& view) const {
+  if (config_.node_ip && config_.node_ip->family() == family) return config_.node_ip;
+  return view.primary(family);
 }
 
 std::vector<net::Address> NodeRules::locals(const node::NodeView& view) const {

@@ -6,7 +6,7 @@
 //                 outside  anybody else
 //   detectors     of CIDRs know only their own families: with podCIDRs of IPv4 alone there is none for IPv6
 //   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses;
-//                 on 127.0.0.0/8 only with localhostNodePorts, on ::1 never
+//                 on 127.0.0.0/8 only with localhostNodePorts (compat: nftables: never), on ::1 never
 //   addresses     node.addresses if the configuration lists them, else what the NodeView holds: they decide what is
 //                 local and where nodePorts listen
 //
@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_set>
 #include <vector>
 
@@ -30,7 +31,14 @@ class NodeRules {
   explicit NodeRules(const NodeConfig& config);
 
   const std::string& name() const noexcept { return config_.name; }
+  const std::string& zone() const noexcept { return config_.zone; }
   bool masquerade_all() const noexcept { return config_.masquerade_all; }
+  /// Are connections to no service's port refused where the address is a service's (compat: nftables)?
+  bool is_strict() const noexcept { return config_.compat == Compat::nftables; }
+  /// Is it in serviceCIDRs?
+  bool is_service_address(const net::Address& address) const noexcept;
+  /// The node's primary address, configured or as the NodeView has it; none: it has none of this family.
+  std::optional<net::Address> primary(net::Family family, const node::NodeView& view) const;
   /// Can pods be told from others in this family?
   bool has_detector(net::Family family) const noexcept;
   Origin origin(const datapath::NewConnection& connection, const node::NodeView& view) const;

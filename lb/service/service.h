@@ -26,18 +26,28 @@ enum class AffinityRefresh : std::uint8_t {
   never,        // nothing: it ends a fixed time after the choice
 };
 
+/// An entry of an EndpointSlice; its conditions are Kubernetes'.
 struct Endpoint {
   net::AddressPort at;
-  std::string node_name;  // empty: unknown, therefore remote
-  std::uint32_t weight = 1;
+  std::string node_name = {};  // empty: unknown, therefore remote
+  std::uint32_t weight = 1;    // 0: it drains: new connections go elsewhere, those that it has go on
+  bool ready = true;
+  bool serving = true;  // it answers, though it may be on its way out
+  bool terminating = false;
+  std::vector<std::string> zone_hints = {};  // zones and nodes that are to use it
+  std::vector<std::string> node_hints = {};
 };
 
 struct Service {
-  std::string name;  // "namespace/name:port"
+  std::string name;  // "namespace/name:port"; of a dual-stack Service each family is one of these
   net::Protocol protocol = net::Protocol::tcp;
   std::optional<net::Address> cluster_ip;
   std::uint16_t port = 0;
   std::uint16_t node_port = 0;  // 0: none
+  std::vector<net::Address> external_ips;
+  std::vector<net::Address> load_balancer_ips;  // status.loadBalancer.ingress that this node is to serve (ipMode VIP)
+  std::vector<net::Prefix> source_ranges;       // loadBalancerSourceRanges: who may use those; empty: anybody
+  std::uint16_t health_check_node_port = 0;     // 0: none
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   TrafficPolicy internal_policy = TrafficPolicy::cluster;
   std::optional<flow::Seconds> affinity_timeout;  // sessionAffinity; nullopt: None; 0 s: never expires
@@ -51,6 +61,8 @@ struct Service {
   bool shares_affinity() const noexcept { return !affinity_group.empty(); }
   std::string_view affinity_scope() const noexcept { return shares_affinity() ? affinity_group : name; }
 
+  /// May it be reached from outside of the cluster?
+  bool is_external() const noexcept { return node_port != 0 || !external_ips.empty() || !load_balancer_ips.empty(); }
   /// The family that it serves: its clusterIP's, else its endpoints'.
   net::Family family() const noexcept {
     if (cluster_ip) return cluster_ip->family();

@@ -1,14 +1,13 @@
 // service_port.h: one service port, ready to be served. Immutable.
 //
 //   endpoints   [ e0 e1 e2 e3 … ]      as configured; an index names one from here on
-//   sets        cluster  {e0 e1 e2 e3}  every endpoint of positive weight      + alias table
-//               local    {e0 e2}        those of them on this node             + alias table
+//   sets        cluster  {e0 e1 e2 e3}  + alias table      (endpoint_sets.h says who is in them)
+//               local    {e0 e2}        + alias table
 //   by id       what an affinity stores (an endpoint's id; in a shared scope its address's) → index, and from there in O(1)
 //               whether it is in a set: what affinity asks
 //
 // Each is built from its own Service and knows no other: one service can be replaced in a snapshot without its
-// neighbours. A weight of 0 takes an endpoint out of both sets; flows that it has go on.
-// pick and find are O(1); build is O(endpoints). Any number of threads.
+// neighbours. pick and find are O(1), admits O(log ranges); build is O(endpoints). Any number of threads.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +22,17 @@
 #include "lb/datapath/endpoint_slots.h"
 #include "lb/pick/alias.h"
 #include "lb/pick/rng.h"
+#include "lb/service/address_ranges.h"
+#include "lb/service/endpoint_sets.h"
 #include "lb/service/identities.h"
 #include "lb/service/service.h"
 
 namespace limpet::service {
 
-/// Which endpoints a connection may choose from (KUBE-SVC and KUBE-SVL in kube-proxy's rules).
-enum class Set : std::uint8_t { cluster, local };
-
 class ServicePort {
  public:
-  /// `node_name` decides which endpoints are local; an endpoint without a node is remote.
-  ServicePort(Service service, ServiceIds ids, std::string_view node_name);
+  /// `place` decides which endpoints are local, and whose hints are followed.
+  ServicePort(Service service, ServiceIds ids, const Place& place);
 
   const Service& service() const noexcept { return service_; }
   std::uint32_t affinity_scope() const noexcept { return ids_.affinity_scope; }
@@ -44,6 +42,12 @@ class ServicePort {
   const net::AddressPort& address(std::uint32_t index) const noexcept { return service_.endpoints[index].at; }
 
   bool empty(Set set) const noexcept { return members(set).table.empty(); }
+  /// Is there an endpoint that anybody anywhere could use?
+  bool usable() const noexcept { return sets_.usable; }
+  /// May this source use the load balancer's addresses?
+  bool admits(const net::Address& source) const noexcept {
+    return service_.source_ranges.empty() || sources_.contain(source);
+  }
   /// Index of an endpoint. Not on an empty set.
   std::uint32_t pick(Set set, pick::Rng& rng) const noexcept {
     const Members& from = members(set);
@@ -66,8 +70,8 @@ class ServicePort {
     return flow::AffinityName(affinity_scope(), service_.affinity_prefix, 0).mask(client);
   }
 
-  /// Why an endpoint is not in `set`; empty if it is.
-  std::string_view left_out(std::uint32_t index, Set set) const noexcept;
+  /// Why an endpoint is not in `set`.
+  LeftOut left_out(std::uint32_t index, Set set) const noexcept { return sets_.left_out(index, set); }
   /// "ip:port" of every member, sorted as text (kube-proxy's rule order).
   std::vector<std::string> candidates(Set set) const;
 
@@ -81,7 +85,8 @@ class ServicePort {
 
   Service service_;
   ServiceIds ids_;
-  std::vector<bool> on_this_node_;                          // by index
+  EndpointSets sets_;
+  AddressRanges sources_;
   std::unordered_map<std::uint32_t, std::uint32_t> by_id_;  // as an affinity stores it → index
   Members cluster_;
   Members local_;

@@ -17,9 +17,8 @@ L4Address node_port_key(net::Protocol protocol, net::Family family, std::uint16_
   return {protocol, {net::Address::from_wire(family, kUnspecified), port}};
 }
 
-const ServicePort* find(const auto& dispatch, const L4Address& key) {
-  const auto found = dispatch.find(key);
-  return found == dispatch.end() ? nullptr : found->second;
+bool is_icmp(net::Protocol protocol) noexcept {
+  return protocol == net::Protocol::icmp || protocol == net::Protocol::icmp6;
 }
 
 /// The outcome once door, set and masquerade are settled.
@@ -34,7 +33,7 @@ Match conclude(Match match) {
       match.masquerade = MasqueradeRule::mode_never;
       break;
   }
-  if (match.port->empty(Set::cluster)) {
+  if (!match.port->usable()) {
     match.action = Action::reject;
     match.reason = Reason::no_endpoints;
   } else if (match.port->empty(match.set)) {
@@ -71,16 +70,26 @@ Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, st
     : node_(node), echo_(echo) {
   ports_.reserve(services.size());
   for (std::size_t i = 0; i < services.size(); ++i) {
-    auto port = std::make_shared<const ServicePort>(services[i], std::move(ids[i]), node_.name());
-    const Service& service = port->service();
-    if (service.cluster_ip) {
-      vips_.emplace(L4Address{service.protocol, {*service.cluster_ip, service.port}}, port.get());
-    }
-    if (service.node_port != 0) {
-      node_ports_.emplace(node_port_key(service.protocol, service.family(), service.node_port), port.get());
-    }
-    ports_.push_back(std::move(port));
+    ports_.push_back(
+        std::make_shared<const ServicePort>(services[i], std::move(ids[i]), Place{node_.name(), node_.zone()}));
+    add(*ports_.back());
   }
+}
+
+void Snapshot::add(const ServicePort& port) {
+  const Service& service = port.service();
+  const auto vip = [&](const net::Address& address, Door door) {
+    vips_.emplace(L4Address{service.protocol, {address, service.port}}, Entry{&port, door});
+  };
+  if (service.cluster_ip) {
+    vip(*service.cluster_ip, Door::cluster_ip);
+    cluster_ips_.insert(*service.cluster_ip);
+  }
+  for (const net::Address& address : service.external_ips) vip(address, Door::external_ip);
+  for (const net::Address& address : service.load_balancer_ips) vip(address, Door::load_balancer);
+  if (service.node_port == 0) return;
+  node_ports_.emplace(node_port_key(service.protocol, service.family(), service.node_port),
+                      Entry{&port, Door::node_port});
 }
 
 store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities,
@@ -93,20 +102,44 @@ store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& con
 Match Snapshot::match(const datapath::NewConnection& connection, const node::NodeView& view) const {
   const auto& [protocol, source, destination] = connection.tuple;
   Match match;
-  match.port = find(vips_, {protocol, destination});
-  if (match.port != nullptr) {
-    match.origin = node_.origin(connection, view);
-    return match_cluster_ip(match, connection);
+  if (const auto vip = vips_.find({protocol, destination}); vip != vips_.end()) {
+    match.port = vip->second.port;
+    match.door = vip->second.door;
+  } else {
+    const auto node_port = node_ports_.find(node_port_key(protocol, destination.address.family(), destination.port));
+    if (node_port == node_ports_.end() || !node_.accepts_node_ports(destination.address, view)) {
+      return match_none(connection.tuple);
+    }
+    match.port = node_port->second.port;
+    match.door = Door::node_port;
   }
-  match.port = find(node_ports_, node_port_key(protocol, destination.address.family(), destination.port));
-  if (match.port == nullptr || !node_.accepts_node_ports(destination.address, view)) return {};
   match.origin = node_.origin(connection, view);
-  return match_node_port(match);
+  return match.door == Door::cluster_ip ? match_cluster_ip(match, connection) : match_external(match, connection, view);
+}
+
+Match Snapshot::match_none(const net::Tuple& tuple) const {
+  Match match;
+  if (!node_.is_strict() || is_icmp(tuple.protocol)) return match;
+  if (cluster_ips_.contains(tuple.destination.address)) {
+    match.action = Action::reject;
+    match.reason = Reason::no_such_port;
+  } else if (node_.is_service_address(tuple.destination.address)) {
+    match.action = Action::drop;
+    match.reason = Reason::unallocated;
+  }
+  return match;
+}
+
+bool Snapshot::admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const {
+  if (port.admits(tuple.source.address)) return true;
+  const auto node = node_.primary(tuple.destination.address.family(), view);
+  if (!node || !port.admits(*node)) return false;
+  const auto& vips = port.service().load_balancer_ips;
+  return std::find(vips.begin(), vips.end(), tuple.source.address) != vips.end();
 }
 
 Match Snapshot::match_cluster_ip(Match match, const datapath::NewConnection& connection) const {
   const auto& [protocol, source, destination] = connection.tuple;
-  match.door = Door::cluster_ip;
   match.set = match.port->service().internal_policy == TrafficPolicy::local ? Set::local : Set::cluster;
   if (node_.masquerade_all()) {
     match.masquerade = MasqueradeRule::everything;
@@ -120,8 +153,8 @@ Match Snapshot::match_cluster_ip(Match match, const datapath::NewConnection& con
   return conclude(match);
 }
 
-Match Snapshot::match_node_port(Match match) const {
-  match.door = Door::node_port;
+Match Snapshot::match_external(Match match, const datapath::NewConnection& connection,
+                               const node::NodeView& view) const {
   if (match.port->service().external_policy == TrafficPolicy::cluster) {
     match.masquerade = MasqueradeRule::external_cluster;
   } else if (match.origin == Origin::pod) {
@@ -132,7 +165,13 @@ Match Snapshot::match_node_port(Match match) const {
     match.set = Set::local;
     match.masquerade = MasqueradeRule::local_policy;
   }
-  return conclude(match);
+  match = conclude(match);
+  const bool refused = match.door == Door::load_balancer && !admits(*match.port, connection.tuple, view);
+  if (refused && match.action != Action::reject) {
+    match.action = Action::drop;
+    match.reason = Reason::source_range;
+  }
+  return match;
 }
 
 std::vector<std::string> Snapshot::candidates(const Match& match) const {
@@ -143,13 +182,22 @@ datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
   datapath::DiversionPlan plan;
   plan.locals = node_.locals(view);
   const std::vector<net::Address> node_port_addresses = node_.node_port_addresses(view);
+  const auto own = [&](const net::Address& address) {
+    return std::find(plan.locals.begin(), plan.locals.end(), address) != plan.locals.end();
+  };
   for (const auto& port : ports_) {
     const Service& service = port->service();
+    const auto vip = [&](const net::Address& address) {
+      plan.services.push_back({service.protocol, {address, service.port}});
+    };
     if (service.cluster_ip) {
-      plan.services.push_back({service.protocol, {*service.cluster_ip, service.port}});
-      const bool own = std::find(plan.locals.begin(), plan.locals.end(), *service.cluster_ip) != plan.locals.end();
-      if (echo_ == IcmpEcho::reply && !own) plan.services.push_back(echo_request_to(*service.cluster_ip));
+      vip(*service.cluster_ip);
+      if (echo_ == IcmpEcho::reply && !own(*service.cluster_ip)) {
+        plan.services.push_back(echo_request_to(*service.cluster_ip));
+      }
     }
+    for (const net::Address& address : service.external_ips) vip(address);
+    for (const net::Address& address : service.load_balancer_ips) vip(address);
     for (const net::Address& address : node_port_addresses) {
       if (service.node_port == 0 || address.family() != service.family()) continue;
       plan.services.push_back({service.protocol, {address, service.node_port}});

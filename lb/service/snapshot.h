@@ -1,26 +1,33 @@
 // snapshot.h: everything that is balanced, as one immutable value. What would become of a connection, before any
 // choice.
 //
-//   destination ── (protocol, address, port) ──▶ ServicePort        clusterIPs, looked up first
+//   destination ── (protocol, address, port) ──▶ ServicePort        clusterIPs, externalIPs, load balancers' VIPs: looked
+//               │                                                   up first
 //               ── (protocol, family, port)  ──▶ ServicePort        nodePorts, if the address accepts them
 //               (node_rules.h) ── neither                   ──▶ none
 //
-//   destination   policy                 source    set       masquerade (automatic)
-//   clusterIP     internalTrafficPolicy  pod       policy's  no
-//                                        others    policy's  yes; without a local detector no
-//   nodePort      external… Cluster      any       cluster   yes
-//                 external… Local        pod       cluster   no       (short circuit: the cluster's own traffic)
-//                                        node      cluster   yes
-//                                        outside   local     no       (the client's address is kept)
+//   destination    policy                 source    set       masquerade (automatic)
+//   clusterIP      internalTrafficPolicy  pod       policy's  no
+//                                         others    policy's  yes; without a local detector no
+//   nodePort,      external… Cluster      any       cluster   yes
+//   externalIP,    external… Local        pod       cluster   no       (short circuit: the cluster's own traffic)
+//   load balancer                         node      cluster   yes
+//                                         outside   local     no       (the client's address is kept)
+//
+//   load balancer: before all that, a source outside loadBalancerSourceRanges is dropped. If the ranges hold the node's
+//   own address, the VIP may speak to itself: so the node's packets look that have been sent to it
 //
 //   masqueradeAll                  yes for every clusterIP
 //   source = destination (a VIP on this node itself)   yes: the reply must come back through the node
 //   chosen endpoint = source       yes (hairpin), known only after the choice
 //   `masquerade: always|never`     overrides them all, hairpin too
 //
-//   no endpoint at all → reject;  set empty → drop
+//   no usable endpoint anywhere → reject;  set empty → drop
 //
-// Source: kube-proxy's iptables mode (pkg/proxy/iptables/proxier.go, v1.34), chains KUBE-SVC, -SVL, -EXT.
+//   compat: nftables    another port of a clusterIP → reject;  an address in serviceCIDRs that is no clusterIP → drop
+//
+// Source: kube-proxy's iptables mode (pkg/proxy/iptables/proxier.go, v1.34), chains KUBE-SVC, -SVL, -EXT, -FW; its
+// nftables mode (pkg/proxy/nftables/proxier.go, v1.34), chain cluster-ips-check.
 // ServicePorts are shared between snapshots; the two hash tables are a snapshot's own. match() is pure, O(1) in
 // services and endpoints, allocates nothing; any number of threads.
 #pragma once
@@ -29,6 +36,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "conntrack/store/result.h"
@@ -43,7 +51,7 @@
 namespace limpet::service {
 
 /// By which of a service's doors a connection came.
-enum class Door : std::uint8_t { cluster_ip, node_port };
+enum class Door : std::uint8_t { cluster_ip, external_ip, load_balancer, node_port };
 
 /// The rule that settles whether a connection is masqueraded.
 enum class MasqueradeRule : std::uint8_t {
@@ -54,8 +62,8 @@ enum class MasqueradeRule : std::uint8_t {
   everything,        // yes: masqueradeAll
   not_from_pod,      // yes: clusterIP from outside the pods
   own_vip,           // yes: the source is the VIP itself
-  external_cluster,  // yes: nodePort under externalTrafficPolicy Cluster
-  from_node,         // yes: nodePort under Local, from the node itself
+  external_cluster,  // yes: from outside, or by a door for those, under externalTrafficPolicy Cluster
+  from_node,         // yes: by such a door under Local, from the node itself
   hairpin,           // yes: the chosen endpoint is the source
   mode_always,       // yes: `masquerade: always`
 };
@@ -105,16 +113,25 @@ class Snapshot {
   struct L4Hash {
     std::size_t operator()(const datapath::L4Address& key) const noexcept;
   };
-  using Dispatch = std::unordered_map<datapath::L4Address, const ServicePort*, L4Hash>;
+  struct Entry {
+    const ServicePort* port = nullptr;
+    Door door = Door::cluster_ip;
+  };
+  using Dispatch = std::unordered_map<datapath::L4Address, Entry, L4Hash>;
 
+  void add(const ServicePort& port);
   Match match_cluster_ip(Match match, const datapath::NewConnection& connection) const;
-  Match match_node_port(Match match) const;
+  Match match_external(Match match, const datapath::NewConnection& connection, const node::NodeView& view) const;
+  /// No service has this destination.
+  Match match_none(const net::Tuple& tuple) const;
+  bool admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const;
 
   NodeRules node_;
   IcmpEcho echo_;
   std::vector<std::shared_ptr<const ServicePort>> ports_;
   Dispatch vips_;
   Dispatch node_ports_;
+  std::unordered_set<net::Address, node::AddressHash> cluster_ips_;
 };
 
 }  // namespace limpet::service

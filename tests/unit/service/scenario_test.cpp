@@ -1,33 +1,30 @@
-// kube-proxy's recorded decisions (tests/data/README.md), as far as native services can state the objects.
-//
-// A flow is left out only for a feature that the native form lacks, found in the objects, never by name; both numbers
-// are checked, so that a flow cannot drop out unnoticed. The address of an externalIP may be a node's too: then its
-// nodePort is still compared.
-#include <fstream>
+// kube-proxy's recorded decisions (tests/data/README.md), all of them: none is left out.
+#include "tests/unit/service/scenario.h"
+
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
+#include "lb/service/local_counts.h"
 #include "tests/unit/service/fixture.h"
-#include "tests/unit/service/scenario_objects.h"
 
 namespace limpet::service {
 namespace {
 
 using nlohmann::json;
 
-json load_scenarios() {
-  std::ifstream file(LIMPET_SOURCE_DIR "/tests/data/kube_proxy_scenarios.json");
-  return json::parse(file);
-}
-
-/// Is the destination an external address without being a nodePort, which the native form has no word for?
-bool is_external(const ScenarioObjects& objects, const net::AddressPort& to) {
-  if (!objects.external_addresses.contains(to.address)) return false;
-  for (const Service& service : objects.services) {
-    if (service.node_port == to.port) return false;
+/// Calls each(scenario) for those of a kind; how many there were.
+template <typename Each>
+int for_each_scenario(std::string_view kind, const Each& each) {
+  int count = 0;
+  for (const json& scenario : load_scenarios()) {
+    if (scenario.at("kind") != kind) continue;
+    SCOPED_TRACE(scenario.at("name").get<std::string>());
+    each(scenario);
+    ++count;
   }
-  return true;
+  return count;
 }
 
 /// A health check port is not a service's: let in unchanged, none in limpet's words.
@@ -47,27 +44,75 @@ void expect_flow(World& world, const json& flow) {
   EXPECT_EQ(decision.masquerade, expect.at("masquerade").get<bool>());
 }
 
-TEST(Scenarios, flows_are_decided_as_kube_proxy_does) {
-  int compared = 0;
-  std::map<std::string, int> left_out;
+TEST(Scenarios, FlowsOfAnyKindAreDecidedAsKubeProxyDoes) {
+  int flows = 0;
   for (const json& scenario : load_scenarios()) {
-    if (scenario.at("kind") != "packet_flow") continue;
-    const ScenarioObjects objects = translate(scenario);
-    World world(objects.node, objects.services);
-    for (const json& flow : scenario.at("flows")) {
-      const net::AddressPort to = at(flow.at("to").get<std::string>());
-      const std::string lacking = is_external(objects, to) ? "external address" : objects.inexpressible.value_or("");
-      if (!lacking.empty()) {
-        ++left_out[lacking];
-        continue;
-      }
-      SCOPED_TRACE(scenario.at("name").get<std::string>() + " / " + flow.at("name").get<std::string>());
+    SCOPED_TRACE(scenario.at("name").get<std::string>());
+    World world(scenario_node(scenario), scenario_objects(scenario).services());
+    for (const json& flow : scenario.value("flows", json::array())) {
+      SCOPED_TRACE(flow.at("name").get<std::string>());
       expect_flow(world, flow);
-      ++compared;
+      ++flows;
     }
   }
-  EXPECT_EQ(compared, 126);
-  EXPECT_EQ(left_out, (std::map<std::string, int>{{"external address", 53}, {"serving-terminating endpoints", 4}}));
+  EXPECT_GT(flows, 0);
+}
+
+std::vector<std::string> members(const ServicePort& port, Set set) {
+  return uses(port.service(), set) ? port.candidates(set) : std::vector<std::string>();
+}
+
+TEST(Scenarios, EndpointsAreSelectedAsKubeProxyDoes) {
+  for_each_scenario("endpoint_selection", [](const json& scenario) {
+    const World world(scenario_node(scenario), scenario_objects(scenario).services());
+    ASSERT_EQ(world.snapshot().ports().size(), 1u);
+    const ServicePort& port = *world.snapshot().ports()[0];
+    const json& expect = scenario.at("expect");
+    const auto found = [&](Set set) { return uses(port.service(), set) ? json(port.candidates(set)) : json(); };
+    EXPECT_EQ(found(Set::cluster), expect.at("clusterEndpoints"));
+    EXPECT_EQ(found(Set::local), expect.at("localEndpoints"));
+    std::set<std::string> reachable;
+    for (const Set set : {Set::cluster, Set::local}) {
+      const auto all = members(port, set);
+      reachable.insert(all.begin(), all.end());
+    }
+    EXPECT_EQ(json(reachable), expect.at("allReachableEndpoints"));
+    EXPECT_EQ(port.usable(), expect.at("hasAnyEndpoints").get<bool>());
+  });
+}
+
+TEST(Scenarios, ServicesOfOthersAreIgnored) {
+  for_each_scenario("service_map", [](const json& scenario) {
+    const auto services = scenario_objects(scenario).services();
+    const json& expect = scenario.at("expect");
+    EXPECT_EQ(services.size(), expect.at("servicePortCount").get<std::size_t>());
+    json checked = json::object();
+    for (const Service& service : services) {
+      if (service.health_check_node_port == 0) continue;
+      checked[service.name.substr(0, service.name.find(':'))] = service.health_check_node_port;
+    }
+    EXPECT_EQ(checked, expect.at("healthCheckNodePorts"));
+  });
+}
+
+TEST(Scenarios, LocalReadyEndpointsAreCounted) {
+  for_each_scenario("healthcheck_count", [](const json& scenario) {
+    const NodeConfig node = scenario_node(scenario);
+    const LocalCounts counts = count_local(scenario_objects(scenario).services(), {node.name, node.zone});
+    const json& expect = scenario.at("expect");
+    EXPECT_EQ(json(counts.ready), expect.at("localReadyEndpoints"));
+    EXPECT_EQ(counts.ready.size(), expect.at("servicesWithLocalReady").get<std::size_t>());
+  });
+}
+
+TEST(Scenarios, PoliciesThatFindNoLocalEndpointAreCounted) {
+  for_each_scenario("metric", [](const json& scenario) {
+    const NodeConfig node = scenario_node(scenario);
+    const LocalCounts counts = count_local(scenario_objects(scenario).services(), {node.name, node.zone});
+    const json& expect = scenario.at("expect").at("kubeproxy_sync_proxy_rules_no_local_endpoints_total");
+    EXPECT_EQ(counts.without_internal, expect.at("internal").get<std::uint32_t>());
+    EXPECT_EQ(counts.without_external, expect.at("external").get<std::uint32_t>());
+  });
 }
 
 }  // namespace

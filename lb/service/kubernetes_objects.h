@@ -1,0 +1,105 @@
+// kubernetes_objects.h: Services and EndpointSlices as an API server has them, and the service ports that they make.
+//
+//   ServiceObject ─┐ one port and family at a time      ┌─▶ Service default/web:http (IPv4)
+//   SliceObject ───┼─▶ KubernetesObjects::services(key) ─┼─▶ Service default/web:http (IPv6)
+//   SliceObject ───┘ joined by service name, port name   └─▶ …
+//
+// As kube-proxy joins them: slices of one family serve the ports of that family, by the port's name and protocol; of an
+// endpoint's addresses the first counts; an endpoint that stands in two slices is one, and of the two this node's. v1
+// Endpoints count only where a Service has no slice. Endpoints are sorted by "ip:port" as text.
+//
+// Values; nothing here reads text (kubernetes_reader.h does). One change costs its own service: O(its endpoints).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lb/service/service.h"
+
+namespace limpet::service {
+
+struct ObjectKey {
+  std::string space;  // metadata.namespace
+  std::string name;
+  std::string to_string() const { return space + "/" + name; }
+  friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+};
+
+/// A v1 Service, as far as a proxy asks.
+struct ServiceObject {
+  struct Port {
+    std::string name;  // empty: it has none
+    net::Protocol protocol = net::Protocol::tcp;
+    std::uint16_t port = 0;
+    std::uint16_t node_port = 0;
+  };
+
+  ObjectKey key;
+  std::string created;  // creationTimestamp, as RFC 3339 writes it: sorts as text
+  std::string ignored;  // why no proxy serves it; empty: it is served
+  std::vector<Port> ports;
+  std::vector<net::Address> cluster_ips;
+  std::vector<net::Address> external_ips;
+  std::vector<net::Address> load_balancer_ips;  // those with ipMode VIP
+  std::vector<net::Prefix> source_ranges;
+  std::uint16_t health_check_node_port = 0;
+  TrafficPolicy external_policy = TrafficPolicy::cluster;
+  TrafficPolicy internal_policy = TrafficPolicy::cluster;
+  std::optional<flow::Seconds> affinity_timeout;
+};
+
+/// A discovery.k8s.io EndpointSlice, or a subset of a v1 Endpoints object.
+struct SliceObject {
+  struct Port {
+    std::string name;
+    net::Protocol protocol = net::Protocol::tcp;
+    std::uint16_t port = 0;
+  };
+
+  ObjectKey key;      // of a subset: the object's, with its number
+  ObjectKey service;  // whom it serves
+  bool is_subset = false;
+  std::vector<Port> ports;
+  std::vector<Endpoint> endpoints;  // each once, without a port
+};
+
+class KubernetesObjects {
+ public:
+  /// `node_name`: where an endpoint counts as this node's.
+  explicit KubernetesObjects(std::string node_name = {}) : node_name_(std::move(node_name)) {}
+
+  /// New, or in place of the one of that key. Returns the key of the Service that may have changed.
+  ObjectKey apply(ServiceObject object);
+  ObjectKey apply(SliceObject object);
+  /// False: there is none.
+  bool remove_service(const ObjectKey& key);
+  bool remove_slice(const ObjectKey& key);
+
+  /// The service ports of one Service; none: it is unknown, or ignored.
+  std::vector<Service> services(const ObjectKey& key) const;
+  /// Of all, in the order of their keys.
+  std::vector<Service> services() const;
+
+  const std::map<ObjectKey, ServiceObject>& objects() const noexcept { return services_; }
+
+ private:
+  using Slices = std::map<ObjectKey, SliceObject>;
+
+  void add_endpoints(const ServiceObject::Port& port, const Slices& slices, Service& service) const;
+
+  std::string node_name_;
+  std::map<ObjectKey, ServiceObject> services_;
+  std::map<ObjectKey, Slices> slices_;       // by the Service that they serve
+  std::map<ObjectKey, ObjectKey> slice_of_;  // a slice's key → that Service's
+};
+
+/// Takes away what two services claim at once: a VIP with port and protocol, or a nodePort. The older keeps it (by
+/// creationTimestamp, then by name). Returns what was taken, in words that name both.
+std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services);
+
+}  // namespace limpet::service
