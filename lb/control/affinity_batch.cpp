@@ -57,7 +57,7 @@ std::size_t BatchOutcome::*take(const NamedEntry& entry, const Names& names, Tab
   if (port == nullptr) return &BatchOutcome::unknown_service;
   if (port->affinity_scope() == 0) return &BatchOutcome::without_affinity;
   const auto index = index_of(*port, entry.endpoint);
-  if (!index) return &BatchOutcome::unknown_endpoint;
+  if (!index || port->affinity_id(*index) == 0) return &BatchOutcome::unknown_endpoint;  // or one out of reach
   if (affinity::has_expired(entry.age, *port->service().affinity_timeout)) return &BatchOutcome::expired;
   const AffinityEntry put{.scope = port->affinity_scope(),
                           .client = port->known_as(entry.client),

@@ -23,7 +23,8 @@ Names::Names(std::shared_ptr<const service::Snapshot> snapshot) : snapshot_(std:
     for (std::uint32_t i = 0; i < port->service().endpoints.size(); ++i) {
       const std::uint32_t id = port->id(i).id;
       endpoints_[id].push_back({port.get(), i});
-      if (port->affinity_id(i) != id) endpoints_[port->affinity_id(i)].push_back({port.get(), i});
+      const std::uint32_t remembered = port->affinity_id(i);
+      if (remembered != id && remembered != 0) endpoints_[remembered].push_back({port.get(), i});
     }
   }
 }

@@ -104,4 +104,12 @@ bool uses(const Service& service, Set set) noexcept {
          (external && service.external_policy == TrafficPolicy::local);
 }
 
+bool is_reachable(const Service& service, const EndpointSets& sets, std::uint32_t index) noexcept {
+  const auto in = [&](Set set) {
+    const LeftOut cause = sets.left_out(index, set);
+    return uses(service, set) && (cause == LeftOut::no || cause == LeftOut::no_weight);
+  };
+  return in(Set::cluster) || in(Set::local);
+}
+
 }  // namespace limpet::service

@@ -57,5 +57,8 @@ struct EndpointSets {
 
 /// Does a connection to the service ever choose from this set?
 bool uses(const Service& service, Set set) noexcept;
+/// Is the endpoint in a set that the service uses, or out of it for its weight alone? Who is not, has no rule in
+/// kube-proxy, and so no memory of its clients.
+bool is_reachable(const Service& service, const EndpointSets& sets, std::uint32_t index) noexcept;
 
 }  // namespace limpet::service

@@ -15,7 +15,8 @@ struct Identities::Header {
 };
 
 struct Identities::EndpointRecord {
-  std::atomic<std::uint32_t> id;  // 0: free
+  std::atomic<std::uint32_t> id;           // 0: free
+  std::atomic<std::uint32_t> affinity_id;  // 0: not reachable
   std::uint16_t port;
   net::Family family;
   std::array<std::uint8_t, 16> address;
@@ -57,6 +58,14 @@ bool remembers_addresses(const Service& service) {
   return service.affinity_timeout && service.shares_affinity();
 }
 
+std::vector<bool> reachable_from(const Service& service, const std::optional<Place>& place) {
+  std::vector<bool> result(service.endpoints.size(), true);
+  if (!place) return result;
+  const EndpointSets sets(service, *place);
+  for (std::uint32_t i = 0; i < result.size(); ++i) result[i] = is_reachable(service, sets, i);
+  return result;
+}
+
 /// Uses up a number, and returns it.
 std::uint32_t take(std::atomic<std::uint32_t>& next) noexcept {
   const std::uint32_t number = std::max(next.load(std::memory_order_relaxed), 1U);
@@ -91,7 +100,7 @@ std::size_t Identities::memory(const IdentityLimits& limits) noexcept {
 }
 
 std::string Identities::layout(const IdentityLimits& limits) {
-  return "names 1: " + std::to_string(limits.endpoints) + " endpoints of " + std::to_string(sizeof(EndpointRecord)) +
+  return "names 2: " + std::to_string(limits.endpoints) + " endpoints of " + std::to_string(sizeof(EndpointRecord)) +
          " bytes, " + std::to_string(limits.scopes) + " scopes of " + std::to_string(sizeof(ScopeRecord));
 }
 
@@ -119,8 +128,12 @@ void Identities::attach_endpoints() {
       return endpoints_.emplace(EndpointName{record.name, {address, record.port}}, datapath::EndpointId{slot, id})
           .second;
     };
-    const bool given = id < header_->next_id.load(std::memory_order_relaxed);
-    const bool sound = known_family && given && ids.insert(id).second && is_new();
+    const auto is_own = [&](std::uint32_t number) {
+      return number < header_->next_id.load(std::memory_order_relaxed) && ids.insert(number).second;
+    };
+    const std::uint32_t affinity = record.affinity_id.load(std::memory_order_relaxed);
+    const bool remembered = affinity == 0 || affinity == id || is_own(affinity);
+    const bool sound = known_family && remembered && is_own(id) && is_new();
     if (!sound) record.id.store(0, std::memory_order_release);
   }
 }
@@ -144,32 +157,37 @@ Identities::NameHash Identities::hash(std::string_view name) const noexcept {
   return {store::siphash13(key_, words), store::siphash13({~key_.k0, key_.k1}, words)};
 }
 
-store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services, const SlotInUse& in_use) {
-  const Wanted wanted = wanted_by(services);
+store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services, const SlotInUse& in_use,
+                                                          const std::optional<Place>& place) {
+  const Wanted wanted = wanted_by(services, place);
   if (const store::Status room = check_room(wanted, in_use); !room) return room.error();
   clear_gone(wanted);
   std::vector<ServiceIds> all;
   all.reserve(services.size());
-  for (const Service& service : services) {
-    ServiceIds ids;
-    const NameHash service_name = hash(service.name);
-    const NameHash scope_name = hash(service.affinity_scope());
-    if (service.affinity_timeout) ids.affinity_scope = scope(scope_name);
-    for (const Endpoint& one : service.endpoints) {
-      const datapath::EndpointId id = endpoint({service_name, one.at});
-      slots_.set(id, state_of(one));
-      ids.endpoints.push_back(id);
-      if (!remembers_addresses(service)) ids.affinity_ids.push_back(id.id);
-    }
-    if (remembers_addresses(service)) {
-      for (const net::AddressPort& name : address_names(service)) {
-        ids.affinity_ids.push_back(endpoint({scope_name, name}).id);
-      }
-    }
-    all.push_back(std::move(ids));
-  }
+  for (const Service& service : services) all.push_back(ids_of(service, place));
   for (std::size_t i = 0; i < services.size(); ++i) all[i].aliases = aliases(services[i]);
   return all;
+}
+
+ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>& place) {
+  ServiceIds ids;
+  const NameHash service_name = hash(service.name);
+  const NameHash scope_name = hash(service.affinity_scope());
+  if (service.affinity_timeout) ids.affinity_scope = scope(scope_name);
+  const std::vector<bool> reachable = reachable_from(service, place);
+  for (std::size_t i = 0; i < service.endpoints.size(); ++i) {
+    const datapath::EndpointId id = endpoint({service_name, service.endpoints[i].at});
+    slots_.set(id, state_of(service.endpoints[i]));
+    ids.endpoints.push_back(id);
+    if (!remembers_addresses(service)) ids.affinity_ids.push_back(affinity_id(id.slot, reachable[i]));
+  }
+  if (!remembers_addresses(service)) return ids;
+  const std::vector<net::AddressPort> names = address_names(service);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const bool remembered = reachable[i];
+    ids.affinity_ids.push_back(remembered ? affinity_id(endpoint({scope_name, names[i]}).slot, true) : 0);
+  }
+  return ids;
 }
 
 AffinityAliases Identities::aliases(const Service& service) const {
@@ -189,7 +207,7 @@ AffinityAliases Identities::aliases(const Service& service) const {
   return more;
 }
 
-Identities::Wanted Identities::wanted_by(std::span<const Service> services) const {
+Identities::Wanted Identities::wanted_by(std::span<const Service> services, const std::optional<Place>& place) const {
   Wanted wanted;
   for (const Service& service : services) {
     const NameHash service_name = hash(service.name);
@@ -198,7 +216,11 @@ Identities::Wanted Identities::wanted_by(std::span<const Service> services) cons
     const NameHash scope_name = hash(service.affinity_scope());
     wanted.scopes.insert(scope_name);
     if (!remembers_addresses(service)) continue;
-    for (const net::AddressPort& name : address_names(service)) wanted.endpoints.emplace(scope_name, name);
+    const std::vector<net::AddressPort> names = address_names(service);
+    const std::vector<bool> reachable = reachable_from(service, place);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (reachable[i]) wanted.endpoints.emplace(scope_name, names[i]);
+    }
   }
   return wanted;
 }
@@ -222,7 +244,9 @@ store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_u
     return no_room("all " + std::to_string(kScopes) +
                    " affinity scopes have been used up; stop limpet and remove its state file to begin anew");
   }
-  if (header_->next_id.load(std::memory_order_relaxed) + new_endpoints > UINT32_MAX) {
+  // Any of them may come back into reach, too.
+  const std::uint64_t most = new_endpoints + wanted.endpoints.size();
+  if (header_->next_id.load(std::memory_order_relaxed) + most > UINT32_MAX) {
     return no_room("all endpoint ids have been used up; stop limpet and remove its state file to begin anew");
   }
   return store::ok();
@@ -253,12 +277,25 @@ datapath::EndpointId Identities::endpoint(const EndpointName& name) {
   free_slots_.pop_back();
   const datapath::EndpointId id{slot, take(header_->next_id)};
   EndpointRecord& record = endpoint_records_[slot];
+  record.affinity_id.store(id.id, std::memory_order_relaxed);
   record.name = name.first;
   record.port = name.second.port;
   record.family = name.second.address.family();
   std::memcpy(record.address.data(), name.second.address.bytes().data(), name.second.address.size());
   record.id.store(id.id, std::memory_order_release);
   endpoints_.emplace(name, id);
+  return id;
+}
+
+std::uint32_t Identities::affinity_id(std::uint32_t slot, bool reachable) {
+  std::atomic<std::uint32_t>& stored = endpoint_records_[slot].affinity_id;
+  if (!reachable) {
+    stored.store(0, std::memory_order_release);
+    return 0;
+  }
+  if (const std::uint32_t known = stored.load(std::memory_order_relaxed); known != 0) return known;
+  const std::uint32_t id = take(header_->next_id);
+  stored.store(id, std::memory_order_release);
   return id;
 }
 

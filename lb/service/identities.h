@@ -7,6 +7,10 @@
 //                  a port has several endpoints at an address, the n-th by port number is the address's n-th; who has
 //                  fewer there counts round, so that each client keeps to one in every port
 //
+//   affinity ids   what a scope remembers of an endpoint: its id, or its address's, while it can be reached at all
+//                  (endpoint_sets.h). One that has been out of every set comes back under another, as kube-proxy forgets
+//                  the clients of an endpoint that has no rule; its flows and its own id are not touched by that
+//
 //   assign(new services)   same service name, same address:port   → same EndpointId
 //                          same scope name, affinity still on     → same scope
 //                          gone from the configuration            → its slot is cleared, its name forgotten:
@@ -16,7 +20,8 @@
 // The names lie in a given piece of memory, which may be a file that outlives the process:
 //
 //   header       next id, next scope
-//   endpoint[n]  id (0: free), hash of the service's or scope's name, address, port     the index is the slot
+//   endpoint[n]  id (0: free), affinity id (0: not reachable), hash of the service's or scope's name, address, port
+//                the index is the slot
 //   scope[m]     scope (0: free), hash of its name
 //
 // Names are 128 bits of SipHash-1-3 under the file's key. A record's id is stored last and cleared first, and a number is
@@ -34,6 +39,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -44,6 +50,7 @@
 #include "conntrack/store/result.h"
 #include "conntrack/store/siphash.h"
 #include "lb/datapath/endpoint_slots.h"
+#include "lb/service/endpoint_sets.h"
 #include "lb/service/service.h"
 
 namespace limpet::service {
@@ -55,7 +62,7 @@ using AffinityAliases = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 struct ServiceIds {
   std::uint32_t affinity_scope = 0;             // 0: no affinity
   std::vector<datapath::EndpointId> endpoints;  // in the order of Service::endpoints
-  std::vector<std::uint32_t> affinity_ids;      // the same order: what an affinity of this scope stores
+  std::vector<std::uint32_t> affinity_ids;      // the same order: what an affinity of this scope stores; 0: nothing
   AffinityAliases aliases;                      // what else it may store
 };
 
@@ -83,9 +90,11 @@ class Identities {
   static std::string layout(const IdentityLimits& limits);
 
   using SlotInUse = std::function<bool(std::uint32_t slot)>;
-  /// One element per service, in order. Service names are unique. An endpoint of weight 0 drains: serving, not ready.
+  /// One element per service, in order. Service names are unique within a family. An endpoint of weight 0 drains: serving,
+  /// not ready. `place` is this node's; without it every endpoint counts as reachable.
   store::Result<std::vector<ServiceIds>> assign(
-      std::span<const Service> services, const SlotInUse& in_use = [](std::uint32_t) { return false; });
+      std::span<const Service> services, const SlotInUse& in_use = [](std::uint32_t) { return false; },
+      const std::optional<Place>& place = std::nullopt);
 
  private:
   using NameHash = std::array<std::uint64_t, 2>;
@@ -102,12 +111,15 @@ class Identities {
   void attach_endpoints();
   void attach_scopes();
   NameHash hash(std::string_view name) const noexcept;
-  Wanted wanted_by(std::span<const Service> services) const;
+  Wanted wanted_by(std::span<const Service> services, const std::optional<Place>& place) const;
+  ServiceIds ids_of(const Service& service, const std::optional<Place>& place);
   store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);
   void collect_free(const Wanted& wanted, const SlotInUse& in_use);
   /// The ids of addresses of `service` that another service port of its scope has more endpoints at.
   AffinityAliases aliases(const Service& service) const;
   datapath::EndpointId endpoint(const EndpointName& name);
+  /// What an affinity stores of the endpoint or address in this slot.
+  std::uint32_t affinity_id(std::uint32_t slot, bool reachable);
   std::uint32_t scope(const NameHash& name);
   void clear_gone(const Wanted& kept);
 

@@ -8,7 +8,9 @@ namespace limpet::service {
 ServicePort::ServicePort(Service service, ServiceIds ids, const Place& place)
     : service_(std::move(service)), ids_(std::move(ids)), sets_(service_, place), sources_(service_.source_ranges) {
   by_id_.reserve(service_.endpoints.size());
-  for (std::uint32_t i = 0; i < service_.endpoints.size(); ++i) by_id_.emplace(ids_.affinity_ids[i], i);
+  for (std::uint32_t i = 0; i < service_.endpoints.size(); ++i) {
+    if (ids_.affinity_ids[i] != 0) by_id_.emplace(ids_.affinity_ids[i], i);
+  }
   by_id_.insert(ids_.aliases.begin(), ids_.aliases.end());
   cluster_ = gather(Set::cluster);
   local_ = gather(Set::local);

@@ -37,7 +37,8 @@ class ServicePort {
   const Service& service() const noexcept { return service_; }
   std::uint32_t affinity_scope() const noexcept { return ids_.affinity_scope; }
   datapath::EndpointId id(std::uint32_t index) const noexcept { return ids_.endpoints[index]; }
-  /// What an affinity remembers in place of this endpoint: its id, or where the scope is shared, its address's.
+  /// What an affinity remembers in place of this endpoint: its id, or where the scope is shared, its address's; 0: nothing,
+  /// for it can be reached by nobody.
   std::uint32_t affinity_id(std::uint32_t index) const noexcept { return ids_.affinity_ids[index]; }
   const net::AddressPort& address(std::uint32_t index) const noexcept { return service_.endpoints[index].at; }
 

@@ -94,7 +94,7 @@ void Snapshot::add(const ServicePort& port) {
 
 store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities,
                                                                const Identities::SlotInUse& in_use) {
-  auto ids = identities.assign(config.services, in_use);
+  auto ids = identities.assign(config.services, in_use, Place{config.node.name, config.node.zone});
   if (!ids) return ids.error();
   return std::make_shared<const Snapshot>(config.node, config.services, std::move(*ids), config.icmp_echo);
 }

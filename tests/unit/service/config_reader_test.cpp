@@ -238,11 +238,17 @@ const Case kNode[] = {
      "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
      "node: {localhostNodePorts: true, nodePortAddresses: primary}\n",
      {"f:2:28: warning: localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out"}},
-    {"later_features",
-     "services: []\nnode:\n  zone: a\n  compat: nftables\n",
+    {"compat_of_its_mode",
+     "services: []\nnode: {zone: a, compat: nftables, serviceCIDRs: [10.96.0.0/12]}\n",
+     {"f:1:11: warning: services is empty: nothing is balanced"}},
+    {"service_cidrs_without_effect",
+     "services: []\nnode: {serviceCIDRs: [10.96.0.0/12]}\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
-      "f:3:9: warning: zone has no effect in this version: only the hints of Kubernetes EndpointSlices ask for it",
-      "f:4:11: warning: this version decides as kube-proxy's iptables mode does, whatever compat says"}},
+      "f:2:22: warning: serviceCIDRs has no effect in this version: only compat: nftables asks for it"}},
+    {"localhost_is_not_for_nftables",
+     "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
+     "node: {localhostNodePorts: true, compat: nftables, nodePortAddresses: [127.0.0.0/8]}\n",
+     {"f:2:28: warning: localhostNodePorts has no effect with compat: nftables"}},
 };
 INSTANTIATE_TEST_SUITE_P(node, Diagnostics, testing::ValuesIn(kNode), case_name);
 

@@ -81,17 +81,19 @@ inline datapath::NewConnection connection(std::string_view from, std::string_vie
 class World {
  public:
   World(const NodeConfig& node, const std::vector<Service>& services) : identities_(slots_) {
-    auto ids = identities_.assign(services);
+    auto ids = identities_.assign(services, nobody, Place{node.name, node.zone});
     if (!ids) throw std::invalid_argument(ids.error().message);
     auto snapshot = std::make_shared<const Snapshot>(node, services, std::move(*ids));
     balancer_ = std::make_unique<Balancer>(slots_, std::move(snapshot), table_);
   }
   /// As a reload does it: the same names, tables and clock.
   void reload(const NodeConfig& node, const std::vector<Service>& services) {
-    auto snapshot = std::make_shared<const Snapshot>(node, services, *identities_.assign(services));
+    auto ids = identities_.assign(services, nobody, Place{node.name, node.zone});
+    auto snapshot = std::make_shared<const Snapshot>(node, services, std::move(*ids));
     balancer_ = std::make_unique<Balancer>(slots_, std::move(snapshot), table_);
   }
 
+  affinity::AffinityTable& table() { return table_; }
   const Snapshot& snapshot() const { return balancer_->snapshot(); }
   Balancer& balancer() { return *balancer_; }
   datapath::EndpointSlots& slots() { return slots_; }
@@ -104,6 +106,8 @@ class World {
   pick::Rng rng{42};
 
  private:
+  static bool nobody(std::uint32_t /*slot*/) { return false; }
+
   datapath::EndpointSlots slots_{64};
   Identities identities_;
   affinity::AffinityTable table_{{.capacity_v4 = 1024, .capacity_v6 = 1024}};
