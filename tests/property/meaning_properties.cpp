@@ -90,7 +90,7 @@ RC_GTEST_PROP(MeaningProperties, RulesApartAreThereAndServicesAreWhole, ()) {
   for (const ApartRule& rule : meaning.apart) {
     RC_ASSERT(rules.find(rule.table)->chains.at(rule.at.chain).rules.at(rule.at.rule).line == rule.line);
     RC_ASSERT(!rule.why.empty());
-    RC_ASSERT(before == nullptr || before->table != rule.table || before->at < rule.at);
+    RC_ASSERT((before == nullptr || before->table != rule.table || before->at < rule.at));
     before = &rule;
   }
   for (const RuledService& service : meaning.services) {

@@ -51,6 +51,7 @@ TEST(ProgramAllocations, ADecisionMakesNone) {
     pick::Rng rng(5);
     std::array<std::uint64_t, 4> actions{};
     std::uint64_t hits = 0;
+    (void)test::node_of_bench();  // made at the first call
     const limpet::test::AllocationCount before;
     for (std::uint32_t i = 0; i < 20'000; ++i) {
       const auto protocol = i % 3 == 0 ? net::Protocol::udp : net::Protocol::tcp;
