@@ -79,6 +79,8 @@ std::string outcome_words(const Crossing& crossing) {
       return "already translated";
     case datapath::Counter::dropped_rejected:
     case datapath::Counter::dropped_no_local:
+    case datapath::Counter::dropped_source_range:
+    case datapath::Counter::dropped_unallocated:
     case datapath::Counter::dropped_by_rule:
     case datapath::Counter::dropped_midstream:
       return crossing.decision ? std::string(control::reason_words(crossing.decision->reason))

@@ -40,6 +40,8 @@ std::string_view to_string(Counter counter) noexcept {
       "dropped_echo_request",
       "dropped_redirect",
       "dropped_no_local",
+      "dropped_source_range",
+      "dropped_unallocated",
       "dropped_by_rule",
       "dropped_flow_table_full",
       "dropped_no_egress",

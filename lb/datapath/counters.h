@@ -49,6 +49,8 @@ enum class Counter : std::uint8_t {
   dropped_echo_request,   // to a service's address: answered in its place
   dropped_redirect,       // ICMP redirects about a flow, which would lead past the translation
   dropped_no_local,       // a Local policy without a local endpoint
+  dropped_source_range,   // loadBalancerSourceRanges leave the source out
+  dropped_unallocated,    // to an address of serviceCIDRs that no service has
   dropped_by_rule,        // a rule of an iptables program drops it
   dropped_flow_table_full,
   dropped_no_egress,  // to be masqueraded, but no address to do it with, or no longer

@@ -35,6 +35,10 @@ Counter drop_counter(Reason reason) noexcept {
       return Counter::dropped_midstream;
     case Reason::ruled:
       return Counter::dropped_by_rule;
+    case Reason::source_range:
+      return Counter::dropped_source_range;
+    case Reason::unallocated:
+      return Counter::dropped_unallocated;
     default:
       return Counter::dropped_no_local;
   }

@@ -109,7 +109,8 @@ struct Config {
   std::string control_socket = "auto";  // auto | none | the path of the unix socket
   std::string instance;                 // names both; empty: after the network namespace
   flow::Timeouts timeouts;
-  std::vector<Service> services;
+  std::vector<Service> services;              // native ones; and once load_config() has read them, those of objects
+  std::vector<std::string> kubernetes_files;  // of Kubernetes objects, as seen from the process; "-": standard input
   RulesConfig rules;
 };
 

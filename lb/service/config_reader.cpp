@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -15,6 +16,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include "lb/service/config_kubernetes.h"
 #include "lb/service/config_parts.h"
 
 namespace limpet::service {
@@ -91,9 +93,9 @@ YAML::Node parse(const std::string& text, Report& report) {
   }
 }
 
-/// Of a path that the configuration names.
+/// Of a path that the configuration names; "-" is none.
 std::string seen_from_process(const std::string& path, const std::string& config) {
-  return path.empty() ? path : (std::filesystem::path(config).parent_path() / path).string();
+  return path.empty() || path == "-" ? path : (std::filesystem::path(config).parent_path() / path).string();
 }
 
 void read_document(const YAML::Node& document, std::string_view host_name, Report& report, Config& config) {
@@ -115,6 +117,7 @@ LoadedConfig read_config(const std::string& text, const std::string& file, std::
     read_document(document, host_name, report, config);
     config.rules.file = seen_from_process(config.rules.file, file);
     config.rules.ipsets = seen_from_process(config.rules.ipsets, file);
+    for (std::string& path : config.kubernetes_files) path = seen_from_process(path, file);
   }
   LoadedConfig result{std::nullopt, report.take()};
   if (!has_errors(result.diagnostics)) result.config = std::move(config);
@@ -129,7 +132,12 @@ LoadedConfig load_config(const std::string& path) {
     const std::string cause = errno == 0 ? "unreadable" : std::strerror(errno);
     return {std::nullopt, {{path, 0, 0, Severity::error, "cannot be read: " + cause + "; name a readable file"}}};
   }
-  return read_config(text.str(), path, host_name());
+  LoadedConfig loaded = read_config(text.str(), path, host_name());
+  if (!loaded.config) return loaded;
+  std::vector<Diagnostic> more = load_kubernetes(path, *loaded.config);
+  std::move(more.begin(), more.end(), std::back_inserter(loaded.diagnostics));
+  if (has_errors(loaded.diagnostics)) loaded.config.reset();
+  return loaded;
 }
 
 }  // namespace limpet::service

@@ -179,8 +179,9 @@ class ReturnPaths {
 
 void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& services) {
   const YAML::Node list = top.find("services");
-  const bool ruled = top.has("rules");  // then an iptables program balances
-  if (!top.has("services") && !ruled) top.warning("services", "no services: nothing is balanced");
+  const bool others =
+      top.has("rules") || top.has("kubernetes");  // an iptables program, or objects, say what to balance
+  if (!top.has("services") && !others) top.warning("services", "no services: nothing is balanced");
   if (!list.IsDefined() || !top.expect_list(list, "services")) return;
   Conflicts conflicts(top.report());
   SharedAffinities affinities(top.report());
@@ -197,7 +198,7 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
     services.push_back(std::move(entry.service));
   }
   return_paths.finish();
-  if (index == 0 && !ruled) top.warning("services", "services is empty: nothing is balanced");
+  if (index == 0 && !others) top.warning("services", "services is empty: nothing is balanced");
 }
 
 }  // namespace limpet::service

@@ -139,13 +139,10 @@ void read_rules(Fields& top, RulesConfig& config) {
   });
 }
 
-/// Features of later versions: their keys are checked as far as they can be.
-void read_later_sections(Fields& top) {
+void read_kubernetes_files(Fields& top, std::vector<std::string>& files) {
   top.section("kubernetes", [&](Fields& kubernetes) {
-    std::vector<std::string> files;
-    if (kubernetes.read_list("files", kFile, files)) {
-      warn_without_effect(kubernetes, "files", "only native services are balanced");
-    }
+    if (!kubernetes.has("files")) kubernetes.error("files", "kubernetes has no files; write a list of paths");
+    kubernetes.read_list("files", kFile, files);
   });
 }
 
@@ -161,7 +158,7 @@ void read_settings(Fields& top, Config& config) {
   read_timeouts(top, config);
   read_instance(top, config);
   read_rules(top, config.rules);
-  read_later_sections(top);
+  read_kubernetes_files(top, config.kubernetes_files);
 }
 
 }  // namespace limpet::service

@@ -1,6 +1,7 @@
 #include "lb/service/kubernetes_objects.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace limpet::service {
@@ -118,17 +119,20 @@ namespace {
 /// Who claims what, the older first.
 class Claims {
  public:
-  /// True: `service` has it now. Else `lost` is told.
-  bool claim(const std::string& what, const Service& service, std::vector<std::string>& lost) {
-    const auto [owner, fresh] = owners_.emplace(what, service.name);
-    if (fresh || owner->second == service.name) return true;
-    lost.push_back(what + " of service " + service.name + " is left out: the older service " + owner->second +
-                   " has it");
+  explicit Claims(std::vector<std::string>& lost) : lost_(lost) {}
+
+  /// True: `service` has it now. Else the loss is told.
+  bool claim(const std::string& what, const Service& service) {
+    const auto [owner, fresh] = owners_.emplace(what, &service);
+    if (fresh || owner->second == &service) return true;
+    lost_.push_back(what + " of service " + service.name + " is left out: the older service " + owner->second->name +
+                    " has it");
     return false;
   }
 
  private:
-  std::map<std::string, std::string> owners_;
+  std::vector<std::string>& lost_;
+  std::map<std::string, const Service*> owners_;
 };
 
 std::string_view created(const KubernetesObjects& objects, const Service& service) {
@@ -141,28 +145,36 @@ std::string_view created(const KubernetesObjects& objects, const Service& servic
 
 }  // namespace
 
-std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services) {
+std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services,
+                                          std::size_t native) {
   std::vector<Service*> by_age;
   for (Service& service : services) by_age.push_back(&service);
-  std::stable_sort(by_age.begin(), by_age.end(), [&](const Service* a, const Service* b) {
+  const auto first_object = by_age.begin() + static_cast<std::ptrdiff_t>(native);
+  std::stable_sort(first_object, by_age.end(), [&](const Service* a, const Service* b) {
     return std::pair(created(objects, *a), std::string_view(a->name)) <
            std::pair(created(objects, *b), std::string_view(b->name));
   });
   std::vector<std::string> lost;
-  Claims claims;
+  Claims claims(lost);
+  std::set<const Service*> nameless;
   for (Service* const service : by_age) {
     const std::string protocol = "/" + net::to_string(service->protocol);
     const std::string family = service->family() == net::Family::v4 ? " (IPv4)" : " (IPv6)";
+    if (!claims.claim("the name " + service->name + family, *service)) {
+      nameless.insert(service);
+      continue;
+    }
     const auto keeps_vip = [&](const net::Address& address) {
-      return claims.claim(net::AddressPort{address, service->port}.to_string() + protocol, *service, lost);
+      return claims.claim(net::AddressPort{address, service->port}.to_string() + protocol, *service);
     };
     if (service->cluster_ip && !keeps_vip(*service->cluster_ip)) service->cluster_ip.reset();
     std::erase_if(service->external_ips, [&](const net::Address& address) { return !keeps_vip(address); });
     std::erase_if(service->load_balancer_ips, [&](const net::Address& address) { return !keeps_vip(address); });
     if (service->node_port == 0) continue;
     const std::string node_port = "nodePort " + std::to_string(service->node_port) + protocol + family;
-    if (!claims.claim(node_port, *service, lost)) service->node_port = 0;
+    if (!claims.claim(node_port, *service)) service->node_port = 0;
   }
+  std::erase_if(services, [&](const Service& service) { return nameless.contains(&service); });
   return lost;
 }
 

@@ -98,8 +98,10 @@ class KubernetesObjects {
   std::map<ObjectKey, ObjectKey> slice_of_;  // a slice's key → that Service's
 };
 
-/// Takes away what two services claim at once: a VIP with port and protocol, or a nodePort. The older keeps it (by
-/// creationTimestamp, then by name). Returns what was taken, in words that name both.
-std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services);
+/// Takes away what two services claim at once: a VIP with port and protocol, a nodePort; or a name: then the whole
+/// service. The older keeps it (by creationTimestamp, then by name), before them all the first `native`, which no object
+/// made. Returns what was taken, in words that name both.
+std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services,
+                                          std::size_t native = 0);
 
 }  // namespace limpet::service

@@ -50,13 +50,12 @@ TEST(Check, prints_every_error_and_exits_3) {
 
 TEST(Check, accepts_warnings) {
   const std::string path = write_config(
-      "kubernetes: {files: [dump]}\nservices: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: "
-      "10.0.0.2}]}]"
-      "\n");
+      "node: {serviceCIDRs: [10.96.0.0/12]}\n"
+      "services: [{name: a/b:c, clusterIP: 10.0.0.1, port: 80, endpoints: [{address: 10.0.0.2}]}]\n");
   const Answer answer = check(path);
   EXPECT_EQ(answer.exit_code, 0);
   EXPECT_EQ(answer.out, path + ": ok, 1 service, 1 endpoint\n");
-  EXPECT_EQ(answer.err.rfind(path + ":1:21: warning: ", 0), 0U) << answer.err;
+  EXPECT_EQ(answer.err.rfind(path + ":1:22: warning: ", 0), 0U) << answer.err;
   std::remove(path.c_str());
 }
 

@@ -119,11 +119,11 @@ TEST(Explain, gives_its_reasons_in_order) {
 TEST(Explain, prints_a_table_for_people) {
   const Answer answer = explain({.from = "203.0.113.7", .to = "10.31.240.99:81"});
   EXPECT_EQ(answer.exit_code, 0);
-  EXPECT_EQ(
-      answer.out,
-      "action      none\n"
-      "reason      no service has this destination\n"
-      "why         10.31.240.99:81/tcp is neither a clusterIP nor a nodePort on an address that takes nodePorts\n");
+  EXPECT_EQ(answer.out,
+            "action      none\n"
+            "reason      no service has this destination\n"
+            "why         10.31.240.99:81/tcp is neither a service's address and port nor a nodePort on an address that "
+            "takes nodePorts\n");
 }
 
 TEST(Explain, says_what_a_refused_client_is_told) {

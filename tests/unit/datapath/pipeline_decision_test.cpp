@@ -24,8 +24,11 @@ TEST_P(Decided, WithoutAnEndpointNothingIsKept) {
   } rows[] = {
       {Action::none, Reason::not_a_service, "= accepted_not_a_service"},
       {Action::reject, Reason::no_endpoints, "x dropped_rejected"},
+      {Action::reject, Reason::no_such_port, "x dropped_rejected"},
       {Action::reject, Reason::ruled, "x dropped_rejected"},
       {Action::drop, Reason::no_local, "x dropped_no_local"},
+      {Action::drop, Reason::source_range, "x dropped_source_range"},
+      {Action::drop, Reason::unallocated, "x dropped_unallocated"},
       {Action::drop, Reason::ruled, "x dropped_by_rule"},
       {Action::drop, Reason::midstream, "x dropped_midstream"},
   };

@@ -172,10 +172,8 @@ const Case kSettings[] = {
      {"f:1:11: error: instance: cannot use 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; "
       "write a name of letters, digits, '-', '_' and '.', as in blue-1",
       "f:2:11: warning: services is empty: nothing is balanced"}},
-    {"every_later_feature_once",
-     "kubernetes: {files: [a.json]}\nservices: []\n",
-     {"f:1:21: warning: files has no effect in this version: only native services are balanced",
-      "f:2:11: warning: services is empty: nothing is balanced"}},
+    {"objects_balance_without_services", "kubernetes: {files: [a.json]}\n", {}},
+    {"objects_without_files", "kubernetes: {}\n", {"f:1:13: error: kubernetes has no files; write a list of paths"}},
     {"rules_balance_without_services", "rules: {file: b}\n", {}},
     {"rules_without_a_file",
      "rules: {ipsets: b, lenient: maybe}\n",
