@@ -96,7 +96,9 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 store::Status Engine::name_endpoints(const service::Config& config) {
   std::vector<service::Service> services = config.services;
   if (rules_) std::ranges::move(rules_->named_endpoints(), std::back_inserter(services));
-  auto ids = identities_.assign(services, [this](std::uint32_t slot) { return load_.active(slot) != 0; });
+  auto ids = identities_.assign(
+      services, [this](std::uint32_t slot) { return load_.active(slot) != 0; },
+      service::Place{config.node.name, config.node.zone});
   if (!ids) return ids.error();
   if (rules_) {
     std::vector<datapath::EndpointId> theirs;
