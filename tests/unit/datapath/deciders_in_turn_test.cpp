@@ -40,6 +40,20 @@ TEST(DecidersInTurn, TheSecondIsAskedAboutWhatIsNoneOfTheFirsts) {
   }
 }
 
+TEST(DecidersInTurn, TheSecondMayHaveWhatTheFirstTurnsAwayAsNobodys) {
+  const EndpointSlots slots(1);
+  pick::Rng rng(1);
+  const node::NodeView node;
+  for (const Reason reason : {Reason::no_such_port, Reason::unallocated}) {
+    Stubborn one(slots, Action::drop), taker(slots, Action::dnat), stranger(slots, Action::none);
+    one.answer.reason = reason;
+    EXPECT_EQ(DecidersInTurn(slots, one, taker).decide({}, node, {}, rng).action, Action::dnat);
+    const Decision kept = DecidersInTurn(slots, one, stranger).decide({}, node, {}, rng);
+    EXPECT_EQ(kept.action, Action::drop);
+    EXPECT_EQ(kept.reason, reason);
+  }
+}
+
 TEST(DecidersInTurn, BothHearOfClientsThatProvedThemselves) {
   const EndpointSlots slots(1);
   Stubborn one(slots, Action::none), other(slots, Action::none);
