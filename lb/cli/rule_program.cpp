@@ -21,7 +21,10 @@ affinity::RecentOptions recent_options(const service::RulesConfig& config, std::
 
 /// Does the service listen where the rules translate?
 bool meets(const service::Service& service, const rules::Places& places) {
-  if (service.cluster_ip && places.holds(service.protocol, {*service.cluster_ip, service.port})) return true;
+  const auto holds = [&](const net::Address& vip) { return places.holds(service.protocol, {vip, service.port}); };
+  if (service.cluster_ip && holds(*service.cluster_ip)) return true;
+  if (std::ranges::any_of(service.external_ips, holds)) return true;
+  if (std::ranges::any_of(service.load_balancer_ips, holds)) return true;
   return service.node_port != 0 && places.local && places.protocol == service.protocol &&
          places.first.family() == service.family() && places.ports.contains(service.node_port);
 }
