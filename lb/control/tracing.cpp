@@ -108,8 +108,8 @@ std::vector<TraceRecord> Tracing::Trace::drain(std::size_t most) {
   std::sort(records.begin(), records.end(),
             [](const TraceRecord& a, const TraceRecord& b) { return a.sequence < b.sequence; });
   // Whose number is missing is being written by another worker, or waits in its ring: the next call has it.
-  const auto gap = std::find_if(records.begin(), records.end(),
-                                [this](const TraceRecord& each) { return each.sequence != next_ || (++next_, false); });
+  auto gap = records.begin();
+  while (gap != records.end() && gap->sequence == next_) ++gap, ++next_;
   early_.assign(gap, records.end());
   records.erase(gap, records.end());
   return records;
