@@ -107,7 +107,7 @@ void KubernetesObjects::add_endpoints(const ServiceObject::Port& port, const Sli
         Endpoint endpoint = each;
         endpoint.at.port = served.port;
         const auto [at, fresh] = by_text.try_emplace(endpoint.at.to_string(), endpoint);
-        if (!fresh && each.node_name == node_name_) at->second = std::move(endpoint);
+        if (!fresh && !node_name_.empty() && each.node_name == node_name_) at->second = std::move(endpoint);
       }
     }
   }

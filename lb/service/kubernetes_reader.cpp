@@ -128,8 +128,12 @@ net::Prefix to_prefix(const std::string& text, const Pointer& at) {
   return *prefix;
 }
 
+const std::string kDefaultNamespace = "default";
+
 ObjectKey key_of(const Fields& metadata) {
-  return {metadata.text("namespace", "default"), metadata.required("name")};
+  ObjectKey key{metadata.text("namespace", kDefaultNamespace), metadata.required("name")};
+  if (key.to_string().find_first_of(": ") != std::string::npos) metadata.fail("name", "is no name of an object");
+  return key;
 }
 
 TrafficPolicy policy(const Fields& spec, const char* key) {
@@ -236,7 +240,7 @@ void read_slice_endpoint(const json& value, const Pointer& at, SliceObject& slic
   endpoint.at.address = addresses.front();
   endpoint.node_name = read_node_name(fields);
   endpoint.ready = conditions.flag("ready", true);
-  endpoint.serving = conditions.flag("serving", endpoint.ready);
+  endpoint.serving = conditions.flag("serving", true);
   endpoint.terminating = conditions.flag("terminating", false);
   endpoint.zone_hints = read_hints(fields.section("hints"), "forZones");
   endpoint.node_hints = read_hints(fields.section("hints"), "forNodes");
@@ -301,15 +305,16 @@ class Reader {
   }
 
  private:
-  void read(const json& value, const Pointer& at) {
+  void read(const json& value, const Pointer& at, int depth = 0) {
     if (value.is_null()) return;
-    for (std::size_t i = 0; value.is_array() && i < value.size(); ++i) read(value[i], at / i);
-    if (value.is_array()) return;
     try {
+      if (depth > kDeepest) throw Fault{Pointer(), "is a list in a list in a list"};
+      for (std::size_t i = 0; value.is_array() && i < value.size(); ++i) read(value[i], at / i, depth + 1);
+      if (value.is_array()) return;
       const Fields object(value, Pointer());
       const std::string kind = object.text("kind");
       if (kind.ends_with("List")) {
-        object.each("items", [&](const json& item, const Pointer& pointer) { read(item, at / pointer); });
+        object.each("items", [&](const json& item, const Pointer& pointer) { read(item, at / pointer, depth + 1); });
       } else {
         read(kind, object);
       }
@@ -334,13 +339,16 @@ class Reader {
     };
     const json* const metadata = object.is_object() && object.contains("metadata") ? &object.at("metadata") : nullptr;
     const std::string kind = text(&object, "kind");
-    const std::string name = text(metadata, "namespace") + "/" + text(metadata, "name");
+    const std::string space = text(metadata, "namespace");
+    const std::string name = (space.empty() ? kDefaultNamespace : space) + "/" + text(metadata, "name");
     int line = line_of(text_, document_, at / fault.at);
     if (line == 0) line = line_of(text_, document_, at);
-    result_.diagnostics.push_back({file_, line, 0, Severity::warning,
+    result_.diagnostics.push_back({file_, line, 1, Severity::warning,
                                    (kind.empty() ? "an object" : kind + " " + name) + " is left out: " +
                                        (field.empty() ? "it" : field.substr(1)) + " " + fault.message});
   }
+
+  static constexpr int kDeepest = 2;  // a list of Lists
 
   const std::string& text_;
   const std::string& file_;

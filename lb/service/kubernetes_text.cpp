@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <sstream>
 #include <utility>
 
@@ -157,6 +156,7 @@ json plain(const std::string& text) {
   if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
+  if (text.find_first_of("0123456789") == std::string::npos) return text;  // from_chars would read "inf" and "nan"
   std::int64_t number = 0;
   const char* const begin = text.data() + (text[0] == '+' ? 1 : 0);
   const char* const end = text.data() + text.size();
@@ -177,15 +177,18 @@ class YamlEvents final : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& at) override { first_ = at; }
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& at, YAML::anchor_t anchor) override { add(at, nullptr, anchor); }
-  void OnAlias(const YAML::Mark& at, YAML::anchor_t anchor) override { add(at, anchors_[anchor], 0); }
-  void OnScalar(const YAML::Mark& at, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+  void OnNull(const YAML::Mark& at, YAML::anchor_t /*anchor*/) override { add(at, nullptr); }
+  /// kubectl writes none, and a few of them can stand for any number of values.
+  void OnAlias(const YAML::Mark& at, YAML::anchor_t /*anchor*/) override {
+    throw YAML::ParserException(at, "an alias; write the value itself");
+  }
+  void OnScalar(const YAML::Mark& at, const std::string& tag, YAML::anchor_t, const std::string& text) override {
     if (expects_key()) {
       key_ = text;
       path_.key(text);
       has_key_.back() = true;
     } else {
-      add(at, tag == "?" ? plain(text) : json(text), anchor);
+      add(at, tag == "?" ? plain(text) : json(text));
     }
   }
   void OnSequenceStart(const YAML::Mark& at, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
@@ -209,11 +212,10 @@ class YamlEvents final : public YAML::EventHandler {
     has_key_.back() = false;
     return parent[key_] = std::move(value);
   }
-  void add(const YAML::Mark& at, json value, YAML::anchor_t anchor) {
+  void add(const YAML::Mark& at, json value) {
     if (expects_key()) return;  // `? ` and its like: no Kubernetes object has a key that is not a word
     note(at);
-    const json& placed = place(std::move(value));
-    if (anchor != 0) anchors_[anchor] = placed;
+    place(std::move(value));
     path_.end_value();
   }
   void open(const YAML::Mark& at, json value, bool list) {
@@ -235,7 +237,6 @@ class YamlEvents final : public YAML::EventHandler {
   std::vector<json*> open_;  // parents stay where they are: only the last one grows
   std::vector<char> has_key_;
   std::string key_;
-  std::map<YAML::anchor_t, json> anchors_;
   Path path_;
 };
 

@@ -2,7 +2,7 @@
 //
 // JSON is what begins with '{' or '['; documents follow one another, with or without white space between. Anything else
 // is YAML, documents parted by "---": plain scalars become null, booleans and numbers by YAML's core schema, quoted ones
-// stay text.
+// stay text. Aliases are faults.
 //
 // line_of() reads the text again: it is for what is complained of.
 #pragma once

@@ -96,6 +96,14 @@ TEST(KubernetesReader, KnowsWhatIsMissingInConditions) {
   EXPECT_EQ(plain.node_name, "here");
 }
 
+// kube-proxy takes a missing `serving` for true, whatever `ready` says.
+TEST(KubernetesReader, TakesAnEndpointForServingUnlessItIsTold) {
+  std::string slice = kSlice;
+  slice.replace(slice.find(" serving: true,"), 15, "");
+  const Endpoint going = read(kService + "---" + slice).services()[0].endpoints[0];
+  EXPECT_EQ(std::tuple(going.ready, going.serving, going.terminating), std::tuple(false, true, true));
+}
+
 TEST(KubernetesReader, ReadsJsonOneAfterAnotherAndLists) {
   const std::string service = R"({"apiVersion":"v1","kind":"Service","metadata":{"namespace":"a","name":"b"},)"
                               R"("spec":{"clusterIP":"10.0.0.1","ports":[{"port":1}],"sessionAffinity":null}})";
@@ -163,7 +171,7 @@ TEST(KubernetesReader, LeavesOutTheObjectThatMakesNoSenseAndNoOther) {
   const ReadObjects found = read_kubernetes(bad + "---" + kSlice, "f");
   EXPECT_EQ(found.objects.size(), 1u);
   EXPECT_EQ(complaints(bad + "---" + kSlice),
-            Texts{"f:11:0: warning: Service shop/web is left out: spec.ports.0.port is 99999; it must be 1 to 65535"});
+            Texts{"f:11:1: warning: Service shop/web is left out: spec.ports.0.port is 99999; it must be 1 to 65535"});
 }
 
 TEST(KubernetesReader, NamesTheLineOfAnItemInAList) {
@@ -171,7 +179,7 @@ TEST(KubernetesReader, NamesTheLineOfAnItemInAList) {
       "{\"kind\": \"List\", \"items\": [\n"
       "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"namespace\": \"a\", \"name\": \"b\"},\n"
       "\"spec\": {\"clusterIP\": \"10.0.0.1\",\n\"externalIPs\": [\"nonsense\"]}}]}";
-  EXPECT_EQ(complaints(list), Texts{"f:4:0: warning: Service a/b is left out: spec.externalIPs.0 is 'nonsense'; it "
+  EXPECT_EQ(complaints(list), Texts{"f:4:1: warning: Service a/b is left out: spec.externalIPs.0 is 'nonsense'; it "
                                     "must be an IP address"});
 }
 
@@ -179,7 +187,26 @@ TEST(KubernetesReader, SaysWhereTheTextIsBroken) {
   EXPECT_THAT(complaints("{\"kind\":\n \"List\"]"), ElementsAre(testing::StartsWith("f:2:8: error: not JSON: ")));
   EXPECT_THAT(complaints("kind: [\n"), ElementsAre(testing::HasSubstr("error: not YAML: ")));
   EXPECT_THAT(complaints("kind: List\n,\n"), ElementsAre(testing::HasSubstr("error: not YAML: ")));
+  EXPECT_THAT(complaints("a: &x {b: 1}\nc: *x\n"), ElementsAre(testing::HasSubstr("an alias; write the value itself")));
   EXPECT_THAT(complaints(""), IsEmpty());
+}
+
+TEST(KubernetesReader, TakesWordsForTextThoughTheyNameNumbers) {
+  const std::string object =
+      "{apiVersion: v1, kind: Service, metadata: {namespace: nan, name: inf},"
+      " spec: {clusterIP: 10.0.0.1, ports: [{port: 1, name: infinity}]}}\n";
+  EXPECT_EQ(read("---\n" + object).services()[0].name, "nan/inf:infinity");
+}
+
+TEST(KubernetesReader, RefusesListsWithoutEnd) {
+  EXPECT_THAT(complaints(std::string(5000, '[') + std::string(5000, ']')),
+              ElementsAre(testing::HasSubstr("is left out")));
+}
+
+TEST(KubernetesReader, RefusesNamesThatAreNone) {
+  std::string bad = kService;
+  bad.replace(bad.find("name: web"), 9, "name: 'w:b'");
+  EXPECT_THAT(complaints(bad), ElementsAre(testing::HasSubstr("metadata.name is no name of an object")));
 }
 
 TEST(KubernetesObjects, TheOlderServiceKeepsWhatTwoClaim) {
