@@ -211,8 +211,7 @@ SliceObject::Port read_slice_port(const json& value, const Pointer& at) {
 }
 
 /// A port without a number is none.
-template <typename Slice>
-void read_slice_ports(const Fields& from, Slice& slice) {
+void read_slice_ports(const Fields& from, SliceObject& slice) {
   from.each("ports", [&](const json& value, const Pointer& at) {
     const SliceObject::Port port = read_slice_port(value, at);
     if (port.port != 0) slice.ports.push_back(port);
