@@ -21,7 +21,7 @@ LAYERS = {
     "lb/pick": 1, "lb/affinity": 1, "lb/node": 1,
     "lb/datapath": 2,
     "lb/service": 3, "lb/rules": 3,
-    "lb/queue": 4, "lb/divert": 4,
+    "lb/queue": 4, "lb/divert": 4, "lb/kube": 4,
     "lb/control": 5, "lb/lab": 5,
     "lb/cli": 6,
 }

@@ -51,6 +51,14 @@ std::string local_chain(std::string_view service, net::Protocol protocol) {
   return name("KUBE-SVL-", {service, net::to_string(protocol)});
 }
 
+std::string external_chain(std::string_view service, net::Protocol protocol) {
+  return name("KUBE-EXT-", {service, net::to_string(protocol)});
+}
+
+std::string firewall_chain(std::string_view service, net::Protocol protocol) {
+  return name("KUBE-FW-", {service, net::to_string(protocol)});
+}
+
 std::string endpoint_chain(std::string_view service, net::Protocol protocol, const net::AddressPort& endpoint) {
   return name(kEndpointChainPrefix, {service, net::to_string(protocol), endpoint.to_string()});
 }

@@ -2,6 +2,7 @@
 //
 //   KUBE-SVC-XPGD46QRK7WJZT7O      the service port, all endpoints      hash of (service, protocol)
 //   KUBE-SVL-…  KUBE-EXT-…         local endpoints; from outside        the same hash
+//   KUBE-FW-…                      through loadBalancerSourceRanges     the same hash
 //   KUBE-SEP-SXIVWICOYRO3J4NJ      one endpoint; its `recent` list too  hash of (service, protocol, endpoint)
 //
 //   hash = the first 16 letters of base32(SHA-256(service protocol endpoint)), the parts one after the other
@@ -27,6 +28,10 @@ inline constexpr std::string_view kEndpointChainPrefix = "KUBE-SEP-";
 std::string cluster_chain(std::string_view service, net::Protocol protocol);
 /// "KUBE-SVL-…"
 std::string local_chain(std::string_view service, net::Protocol protocol);
+/// "KUBE-EXT-…"
+std::string external_chain(std::string_view service, net::Protocol protocol);
+/// "KUBE-FW-…"
+std::string firewall_chain(std::string_view service, net::Protocol protocol);
 /// "KUBE-SEP-…"
 std::string endpoint_chain(std::string_view service, net::Protocol protocol, const net::AddressPort& endpoint);
 
