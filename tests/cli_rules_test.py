@@ -7,7 +7,7 @@
 import json
 
 import cli_case
-from cli_case import DATA, limpet
+from cli_case import DATA, SEED, limpet
 
 
 class Rules(cli_case.Case):
@@ -50,6 +50,28 @@ class Rules(cli_case.Case):
         asked = limpet("explain", "-c", path, "--from", "203.0.113.7", "--to", "10.31.240.99:80", "-j")
         self.assertEqual(json.loads(asked.stdout)["endpoints"],
                          ["10.28.6.5:80", "10.28.7.6:80", "10.28.8.5:80", "10.28.8.6:80"])
+
+    def test_what_is_exported_is_what_was_imported(self):
+        here = self.make_folder()
+        first, rules = here / "first.yaml", here / "exported.rules"
+        first.write_text(limpet("rules", "import", self.DUMP, "--node", "here").stdout)
+        done = limpet("rules", "export", "-c", first)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"\A1 service has sessionAffinity: .*100 clients.*ip_list_tot=N.*\n\Z")
+        dumped = {word for word in self.DUMP.read_text().split() if word.startswith(("KUBE-SVC-", "KUBE-SEP-"))}
+        self.assertEqual({word for word in dumped if word not in done.stdout}, set())
+        rules.write_text(done.stdout)
+        again = limpet("rules", "import", rules, "--node", "here")
+        self.assertEqual((again.returncode, again.stdout), (0, first.read_text()))
+        self.assertRegex(again.stderr, r"\A\d+ rules take no part in a service: .*\n\Z", "the frame in the table filter")
+
+    def test_export_is_of_one_family(self):
+        done = limpet("rules", "export", "-c", SEED, "--family", "6")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("2 services are of IPv4: export them with --family 4\n", done.stderr)
+        self.assertIn("icmp6" if "REJECT" in done.stdout else "! -d ::1/128", done.stdout)
+        self.assertNotIn("KUBE-SVC-", done.stdout)
+        self.check_refused(3, ("rules", "export", "-c", DATA / "none"), "none: .*cannot")
 
     def test_what_cannot_be_read_or_honoured_is_named(self):
         self.check_refused(2, ("rules", "import", self.DUMP, "--node", "a: b"), "--node 'a: b'", "write letters")

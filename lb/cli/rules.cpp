@@ -8,6 +8,7 @@
 #include "lb/cli/exit_code.h"
 #include "lb/cli/json_line.h"
 #include "lb/cli/render_rules.h"
+#include "lb/cli/rules_export.h"
 #include "lb/cli/rules_import.h"
 #include "lb/rules/meaning.h"
 
@@ -47,7 +48,8 @@ int run_rules_import(const RulesImportOptions& options, std::istream& in, std::o
 }
 
 void add_rules(CLI::App& app, int& exit_code) {
-  CLI::App* rules = app.add_subcommand("rules", "An iptables program: what it means, and as native services (offline)");
+  CLI::App* rules = app.add_subcommand(
+      "rules", "An iptables program: what it means, as native services; and those as a program (offline)");
   rules->require_subcommand(1);
   const auto explaining = std::make_shared<RulesExplainOptions>();
   CLI::App* explain = rules->add_subcommand("explain", "Services, endpoints, shares, affinities, masquerade");
@@ -56,13 +58,13 @@ void add_rules(CLI::App& app, int& exit_code) {
   explain->callback(
       [explaining, &exit_code] { exit_code = run_rules_explain(*explaining, std::cin, std::cout, std::cerr); });
   const auto importing = std::make_shared<RulesImportOptions>();
-  CLI::App* import = rules->add_subcommand("import", "The equivalent native services, as a configuration");
-  add_rules_file(*import, importing->file);
-  import->add_option("--node", importing->node, "What this node is called: the nodeName of its endpoints")
+  CLI::App* native = rules->add_subcommand("import", "The equivalent native services, as a configuration");
+  add_rules_file(*native, importing->file);
+  native->add_option("--node", importing->node, "What this node is called: the nodeName of its endpoints")
       ->capture_default_str();
-  import->callback(
-      [importing, &exit_code] { exit_code = run_rules_import(*importing, std::cin, std::cout, std::cerr);
-});
-}  // namespace limpet::cli
+  native->callback(
+      [importing, &exit_code] { exit_code = run_rules_import(*importing, std::cin, std::cout, std::cerr); });
+  add_rules_export(*rules, exit_code);
+}
 
 }  // namespace limpet::cli

@@ -7,6 +7,8 @@
 //   import FILE           the equivalent native services, a configuration that `limpet check` takes; to `err`, in what
 //                         they differ from the rules (rules_import.h)
 //
+//   export -c FILE        the other way: a configuration's services as iptables rules (rules_export.h)
+//
 // FILE and its options: rules_file.h. Exit codes: 0 ok, 2 usage, 3 the file cannot be read or honoured.
 #pragma once
 

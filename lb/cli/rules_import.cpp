@@ -56,11 +56,31 @@ std::string place(const Frontend& at) {
          (at.address ? net::AddressPort{*at.address, at.port.value_or(0)}.to_string() : port);
 }
 
+/// Loopback is no node port's (localhostNodePorts: false, here as there): rules that say so say nothing of a service.
+rules::RuledService without_loopback(rules::RuledService service) {
+  const auto excludes_loopback = [](const rules::Demand& demand) {
+    const auto* const to = std::get_if<rules::DestinationIn>(&demand);
+    if (to == nullptr || !to->network.inverted) return false;
+    const std::string network = to->network.value.to_string();
+    return network == "127.0.0.0/8" || network == "::1/128";
+  };
+  for (RuledFrontend& frontend : service.frontends) {
+    if (frontend.at.role != Frontend::Role::node_port || !frontend.at.local) continue;
+    for (Route& route : frontend.routes) std::erase_if(route.when, excludes_loopback);
+  }
+  return service;
+}
+
 class ServiceImporter {
  public:
   ServiceImporter(const rules::RuledService& service, std::string name, const LoadedRules& loaded,
                   const rules::Meaning& meaning, const std::string& node, ImportedRules& result)
-      : service_(service), name_(std::move(name)), loaded_(loaded), meaning_(meaning), node_(node), result_(result) {}
+      : service_(without_loopback(service)),
+        name_(std::move(name)),
+        loaded_(loaded),
+        meaning_(meaning),
+        node_(node),
+        result_(result) {}
 
   /// Chooses what is imported. Networks of pods are added to `pods`.
   void prepare(std::set<std::string>& pods) {
@@ -280,7 +300,7 @@ class ServiceImporter {
     return share <= 0 ? 0 : std::max(1U, static_cast<std::uint32_t>(std::lround(share * kWhole)));
   }
 
-  const rules::RuledService& service_;
+  const rules::RuledService service_;
   const std::string name_;
   const LoadedRules& loaded_;
   const rules::Meaning& meaning_;
