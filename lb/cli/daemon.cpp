@@ -146,6 +146,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.watch_drops();
   daemon.sweep_affinity();
   daemon.open_api();
+  daemon.answer_health_checks();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
   daemon.ready_ = true;
@@ -186,6 +187,7 @@ Status Daemon::divert() {
   warn(divert::preflight(plan_));
   auto diverted = apply_or_remove(diverter_, plan_, route_sources(config_, *node));
   if (!diverted) return diverted.error();
+  adapted_ = std::chrono::system_clock::now();
   warnings_ = std::move(*diverted);
   warn(warnings_);
   return store::ok();
@@ -194,6 +196,7 @@ Status Daemon::divert() {
 Status Daemon::stop() {
   notify_service_manager("STOPPING=1");
   server_.reset();
+  health_.reset();
   Status removed = store::ok();
   if (config_.on_stop == service::OnStop::remove) {
     removed = diverter_.remove_requests();
@@ -250,6 +253,7 @@ bool Daemon::adapt_to_node() {
     return false;
   }
   const divert::RouteSources sources = route_sources(config_, *node);
+  if (health_ != nullptr) health_->update(config_.services, config_.node, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
   auto updated = rules_in_doubt_ ? diverter_.apply(next, sources) : diverter_.update(plan_, next, sources);
@@ -258,6 +262,7 @@ bool Daemon::adapt_to_node() {
     spdlog::error("cannot adapt the rules to the node's addresses, will try again: {}", updated.error().message);
     return false;
   }
+  adapted_ = std::chrono::system_clock::now();
   if (*updated != warnings_) warn(*updated);
   warnings_ = std::move(*updated);
   if (next != plan_) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
@@ -301,6 +306,16 @@ void Daemon::open_api() {
     server_ = std::move(*server);
   } else {
     spdlog::warn("no API, `limpet show` and `limpet trace` will find nobody: {}", server.error().message);
+  }
+}
+
+void Daemon::answer_health_checks() {
+  health_ = std::make_unique<control::HealthChecks>(
+      io_, [this] { return control::Health{.healthy = !rules_in_doubt_, .updated = adapted_}; });
+  health_->update(config_.services, config_.node, *engine_->node());
+  if (!config_.healthz) return;
+  if (const Status opened = health_->open_healthz(*config_.healthz); !opened) {
+    spdlog::warn("/healthz and /livez are not answered: {}", opened.error().message);
   }
 }
 

@@ -9,6 +9,8 @@
 //           leaves untranslated; so do replies to masqueraded connections, whose rules are raw's
 //   API     a unix socket (lb/control/server.h), while it serves. One that cannot be had is a warning: the
 //           balancing is what counts
+//   health  Services' healthCheckNodePorts, /healthz and /livez (lb/control/health_checks.h), while it serves. It is
+//           healthy as long as the rules say what they should
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
@@ -29,6 +31,7 @@
 #include "conntrack/store/result.h"
 #include "lb/cli/engine.h"
 #include "lb/cli/engine_tables.h"
+#include "lb/control/health_checks.h"
 #include "lb/control/server.h"
 #include "lb/control/tracing.h"
 #include "lb/divert/diverter.h"
@@ -67,6 +70,7 @@ class Daemon {
   void watch_drops();
   void sweep_affinity();
   void open_api();
+  void answer_health_checks();
   nlohmann::ordered_json queue_stats() const;
   void log_stats() const;
 
@@ -74,9 +78,10 @@ class Daemon {
   node::NodeMonitor monitor_;
   divert::Diverter diverter_;
   std::unique_ptr<Engine> engine_;
-  datapath::DiversionPlan plan_;  // what the rules say now
-  bool rules_in_doubt_ = false;   // the last change to them stopped half-way
-  divert::Warnings warnings_;     // as last logged
+  datapath::DiversionPlan plan_;                   // what the rules say now
+  bool rules_in_doubt_ = false;                    // the last change to them stopped half-way
+  std::chrono::system_clock::time_point adapted_;  // the rules, for the last time
+  divert::Warnings warnings_;                      // as last logged
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::atomic<queue::Command> command_{queue::Command::run};
@@ -94,6 +99,7 @@ class Daemon {
   boost::asio::steady_timer sweep_timer_{io_};
 
   std::unique_ptr<control::Server> server_;  // nullptr: there is no API
+  std::unique_ptr<control::HealthChecks> health_;
 };
 
 }  // namespace limpet::cli

@@ -105,9 +105,10 @@ struct Config {
     std::uint32_t endpoints = IdentityLimits{}.endpoints;
     std::uint32_t scopes = IdentityLimits{}.scopes;
   } tables;
-  std::string state_path = "auto";      // auto | none | the file in which tables outlive the process
-  std::string control_socket = "auto";  // auto | none | the path of the unix socket
-  std::string instance;                 // names both; empty: after the network namespace
+  std::string state_path = "auto";          // auto | none | the file in which tables outlive the process
+  std::string control_socket = "auto";      // auto | none | the path of the unix socket
+  std::optional<net::AddressPort> healthz;  // where /healthz and /livez are answered; none: nowhere
+  std::string instance;                     // names both; empty: after the network namespace
   flow::Timeouts timeouts;
   std::vector<Service> services;              // native ones; and once load_config() has read them, those of objects
   std::vector<std::string> kubernetes_files;  // of Kubernetes objects, as seen from the process; "-": standard input

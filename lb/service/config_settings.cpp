@@ -108,7 +108,7 @@ void read_timeouts(Fields& top, Config& config) {
   });
 }
 
-/// What outlives the process, and what it answers.
+/// What outlives the process, and where it answers whom.
 void read_instance(Fields& top, Config& config) {
   top.read("instance", format::InstanceName{}, config.instance);
   top.section("state", [&](Fields& state) {
@@ -117,6 +117,7 @@ void read_instance(Fields& top, Config& config) {
   top.section("control", [&](Fields& control) {
     control.read("socket", format::FileOr{"auto, none, or an absolute path"}, config.control_socket);
   });
+  top.read("healthz", format::AddressPort{}, config.healthz);
 }
 
 /// An iptables program.

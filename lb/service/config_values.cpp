@@ -120,6 +120,11 @@ std::optional<net::Address> UnicastAddress::parse(std::string_view text) const {
   return address;
 }
 
+std::optional<net::AddressPort> AddressPort::parse(std::string_view text) const {
+  const auto parsed = net::AddressPort::parse(text);
+  return parsed && parsed->port != 0 ? parsed : std::nullopt;
+}
+
 std::optional<net::Prefix> Cidr::parse(std::string_view text) const {
   const auto prefix = net::Prefix::parse(text);
   if (!prefix) return std::nullopt;

@@ -13,6 +13,7 @@
 //   Choice      one of a few words, exactly as written
 //   Text        anything that is not empty
 //   Address     10.0.0.1, fd00::1
+//   AddressPort 0.0.0.0:10256, [::]:10256            the port is not 0
 //   Cidr        10.28.0.0/14, fd00::/64             host bits must be zero
 //   Ports       1024-29999, 8080
 //   Mark        a 32-bit mask of one bit            0x1000
@@ -140,6 +141,12 @@ struct UnicastAddress {
   using value_type = net::Address;
   std::optional<value_type> parse(std::string_view text) const;
   std::string expected() const { return "a unicast IP address that is not loopback, as in 10.0.0.1 or fd00::1"; }
+};
+
+struct AddressPort {
+  using value_type = net::AddressPort;
+  std::optional<value_type> parse(std::string_view text) const;
+  std::string expected() const { return "an address and a port, as in 127.0.0.1:10256 or [::]:10256"; }
 };
 
 struct Cidr {

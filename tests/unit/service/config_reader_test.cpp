@@ -167,6 +167,11 @@ const Case kSettings[] = {
       "f:1:15: error: path: cannot use 'limpet.state'; write auto, none, or an absolute path on a tmpfs",
       "f:2:19: error: socket: cannot use '/run/'; write auto, none, or an absolute path",
       "f:3:11: error: instance: cannot use '../x'; write a name of letters, digits, '-', '_' and '.', as in blue-1"}},
+    {"healthz_without_a_port",
+     "healthz: 127.0.0.1:0\n",
+     {"f:1:1: warning: " + kNoServices,
+      "f:1:10: error: healthz: cannot use '127.0.0.1:0'; write an address and a port, as in 127.0.0.1:10256 or "
+      "[::]:10256"}},
     {"instance_that_the_state_file_cannot_hold",
      "instance: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nservices: []\n",
      {"f:1:11: error: instance: cannot use 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; "

@@ -27,6 +27,7 @@ stop: remove
 instance: blue
 state: {path: /dev/shm/blue.state}
 control: {socket: none}
+healthz: 0.0.0.0:10256
 tables: {flows: 1000, affinity: 2000, affinityIPv6: 500, fragments: 3000, endpoints: 70000, scopes: 80}
 timeouts: {tcp_established: 5d, udp: 30, udp_stream: 2m, tcp_close: 10s}
 services: []
@@ -49,6 +50,7 @@ services: []
   EXPECT_EQ(config.instance, "blue");
   EXPECT_EQ(config.state_path, "/dev/shm/blue.state");
   EXPECT_EQ(config.control_socket, "none");
+  EXPECT_EQ(config.healthz, at("0.0.0.0:10256"));
   EXPECT_EQ(config.tables.affinity_ipv6, 500U);
   EXPECT_EQ(config.tables.endpoints, 70000U);
   EXPECT_EQ(config.tables.scopes, 80U);
