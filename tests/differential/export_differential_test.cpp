@@ -4,7 +4,7 @@
 //   the node ─ raw socket ─────────────────▶ nat OUTPUT …     ─▶ eth0, or lo
 //
 //   each flow     so many first packets, each a connection of its own. Then the rules' counters tell
-//   endpoints     DNAT's: which are chosen. Each expected one must be; of n one stays out by chance in n (1 - 1/n)^(40 n)
+//   endpoints     DNAT's: which are chosen. Each expected one must be: of n one stays out in n (1 - 1/n)^(40 n)
 //   affinity      what `recent` knows is forgotten before; then one endpoint of those must have taken all
 //   masquerade    MASQUERADE's: all of them, or none
 //   drop, reject  of the table filter; none: no counter of these has moved
@@ -213,24 +213,27 @@ class ScenarioRun {
     for (const net::Family family : {net::Family::v4, net::Family::v6}) {
       if (remembers_) node_.load(family, "*nat\nCOMMIT\n");
       node_.load(family, export_rules(config_, view_, family).text);
+      before_[family] = Counts();
     }
   }
 
   Counts send(net::Tuple tuple, std::uint64_t packets) {
     const net::Family family = tuple.source.address.family();
-    const Counts before = node_.counts(family);
     for (std::uint64_t i = 0; i < packets; ++i) {
       tuple.source.port = next_port_ =
           next_port_ < 1024 ? std::uint16_t{1024} : static_cast<std::uint16_t>(next_port_ + 1);
       node_.send(tuple, view_.is_local(tuple.source.address));
     }
-    Counts counts = node_.counts(family) - before;
-    for (int tries = 0; counts.met != packets && tries < 200; ++tries) {
+    Counts& before = before_[family];
+    Counts now = node_.counts(family);
+    for (int tries = 0; now.met - before.met != packets && tries < 200; ++tries) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      counts = node_.counts(family) - before;
+      now = node_.counts(family);
     }
-    EXPECT_EQ(counts.met, packets) << "packets have reached nat";
-    return counts;
+    EXPECT_EQ(now.met - before.met, packets) << "packets have reached nat";
+    const Counts moved = now - before;
+    before = now;
+    return moved;
   }
 
   void expect(const json& flow) {
@@ -261,6 +264,7 @@ class ScenarioRun {
   const json& scenario_;
   node::NodeView view_;
   bool remembers_ = false;
+  std::map<net::Family, Counts> before_;
   static inline std::uint16_t next_port_ = 1024;
 };
 
