@@ -9,8 +9,8 @@
 //
 // in the order in which packets meet them (kube-proxy puts each before the last, so its code reads in reverse).
 //
-// With compat: nftables, as that mode does: other ports of a clusterIP are refused and what nobody has of serviceCIDRs is
-// dropped, at the end of KUBE-SERVICES; OUTPUT asks KUBE-EXTERNAL-SERVICES, too.
+// With compat: nftables, as that mode does: other ports of a clusterIP are refused and what nobody has of serviceCIDRs
+// is dropped, at the end of KUBE-SERVICES; OUTPUT asks KUBE-EXTERNAL-SERVICES, too.
 //
 // Left out: the canary chains and nfacct counters, which decide nothing, and the kubelet's own chains.
 // Source: pkg/proxy/iptables/proxier.go, iptablesJumpChains and syncProxyRules (v1.34). Pure; any thread.

@@ -3,10 +3,15 @@
 //   Config, NodeView, family ──▶ text     tables nat and filter, as iptables-restore (ip6tables-restore) loads them
 //                            └─▶ notes    where the kernel will do otherwise than limpet, and what is left out
 //
-// One family, one program, as kube-proxy has it: what iptables-restore loads is of one family. Services come in the order
-// of the configuration, within its chains' order (service_rules.h, frame_rules.h). Rules decide what limpet decides,
-// but for what is noted and for a limit of the kernel's: a list of `recent` has 100 clients unless xt_recent is loaded with
-// more.
+// One family, one program, as kube-proxy has it: what iptables-restore loads is of one family. Services come in the
+// order of the configuration (service_rules.h), around them what is always there (frame_rules.h).
+//
+// Rules decide what limpet decides but for what is noted, and but for this, in which they are kube-proxy's:
+//
+//   a node port without endpoints is refused on all of the node's addresses, whatever nodePortAddresses says
+//   an external or a load balancer's address without endpoints is not refused to the node's own processes
+//   with localhostNodePorts, what others send to 127.0.0.0/8 and no service takes is dropped
+//   a connection from a VIP to itself is masqueraded only as any other from there
 //
 // Pure; any thread. O(services + endpoints · log).
 #pragma once

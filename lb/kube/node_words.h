@@ -5,7 +5,7 @@
 //                InterfaceNamePrefix       -i veth+
 //                none                      no condition: pods cannot be told from others
 //   node ports   every address             -m addrtype --dst-type LOCAL, less loopback where it is not served
-//                nodePortAddresses         -d ADDRESS           one condition for each address that the node has of them
+//                nodePortAddresses         -d ADDRESS           one condition for each such address of the node
 //   refusal      -j REJECT --reject-with icmp-port-unreachable, or tcp-reset
 //
 // Source: pkg/proxy/util/localdetector.go, pkg/proxy/util/nodeport_addresses.go (v1.34). Immutable; any thread.

@@ -14,8 +14,8 @@
 //
 // And what kube-proxy cannot say and iptables can, by the same means:
 //
-//   weights              --probability weight / sum of those still to come (alike: 1/(n-i), as kube-proxy spells it)
-//   masquerade           always: every packet that comes to KUBE-SVC or KUBE-SVL is marked; never: none, hairpins neither
+//   weights              --probability weight / sum of those still to come (alike: 1/(n-i), as kube-proxy has it)
+//   masquerade           always: every packet that comes to KUBE-SVC or KUBE-SVL is marked; never: none, no hairpin
 //   timeoutSeconds: 0    recent without --seconds
 //   refresh: never       who is remembered goes to KUBE-SEP-…-K, which remembers nobody
 //   prefixLength         recent --mask

@@ -7,7 +7,7 @@
 // connection is told apart by what it is, not by its outcome (`differs`):
 //
 //   it refuses a node port without endpoints on all of the node's addresses, nodePortAddresses or not
-//   it does not refuse what a process of the node sends to an external or a load balancer's address: OUTPUT does not ask
+//   it does not refuse what a process of the node sends to an external or a load balancer's address
 //   with localhostNodePorts it drops what others send to 127.0.0.0/8 and no service takes (CVE-2020-8558)
 //   it does not masquerade a connection from a VIP to itself for its own sake
 #include <algorithm>

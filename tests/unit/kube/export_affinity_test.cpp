@@ -1,6 +1,6 @@
-// The recorded event sequences about session affinity (tests/data/README.md), played to the rules that limpet exports: by
-// each way into the service, rule by rule and compiled, with a new program for each change. The lists are the kernel's to
-// the letter (tests of lb/affinity), so their capacity and who falls out of them is looked at, too.
+// The recorded event sequences about session affinity (tests/data/README.md), played to the rules that limpet exports:
+// by each way into the service, rule by rule and compiled, with a new program for each change. The lists are the kernel's
+// to the letter (tests of lb/affinity), so their capacity and who falls out of them is looked at, too.
 #include <algorithm>
 #include <map>
 

@@ -2,8 +2,8 @@
 //
 //   Config ──▶ export_rules ──▶ text ──▶ parse, link ──▶ Program     rule by rule, or compiled
 //
-// Reloaded, a program keeps what its lists remember, as the kernel's do. The node is the configuration's: its addresses on
-// eth0, which is the default route, and loopback.
+// Reloaded, a program keeps what its lists remember, as the kernel's do. The node is the configuration's: its addresses
+// on eth0, which is the default route, and loopback.
 #pragma once
 
 #include <memory>

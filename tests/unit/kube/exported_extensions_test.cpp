@@ -1,4 +1,5 @@
-// What limpet has and kube-proxy has not, in rules: expected outcomes are those of the configuration's reference (README).
+// What limpet has and kube-proxy has not, in rules: expected outcomes are those of the configuration's reference
+// (README).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
