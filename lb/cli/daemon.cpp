@@ -256,8 +256,7 @@ bool Daemon::adapt_to_node() {
   if (health_ != nullptr) health_->update(config_.services, config_.node, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
-  auto updated = rules_in_doubt_ ? diverter_.apply(next, sources) : diverter_.update(plan_, next, sources);
-  rules_in_doubt_ = !updated;
+  auto updated = diverter_.update(next, sources);
   if (!updated) {
     spdlog::error("cannot adapt the rules to the node's addresses, will try again: {}", updated.error().message);
     return false;
@@ -311,7 +310,7 @@ void Daemon::open_api() {
 
 void Daemon::answer_health_checks() {
   health_ = std::make_unique<control::HealthChecks>(
-      io_, [this] { return control::Health{.healthy = !rules_in_doubt_, .updated = adapted_}; });
+      io_, [this] { return control::Health{.healthy = !diverter_.in_doubt(), .updated = adapted_}; });
   health_->update(config_.services, config_.node, *engine_->node());
   if (!config_.healthz) return;
   if (const Status opened = health_->open_healthz(*config_.healthz); !opened) {

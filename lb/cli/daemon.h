@@ -79,7 +79,6 @@ class Daemon {
   divert::Diverter diverter_;
   std::unique_ptr<Engine> engine_;
   datapath::DiversionPlan plan_;                   // what the rules say now
-  bool rules_in_doubt_ = false;                    // the last change to them stopped half-way
   std::chrono::system_clock::time_point adapted_;  // the rules, for the last time
   divert::Warnings warnings_;                      // as last logged
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -8,10 +8,17 @@
 //   locals      the node's own addresses: where replies to masqueraded flows arrive
 //
 // Each list is sorted and free of duplicates, so that two plans can be compared and differences applied.
+//
+// A change is a PlanDelta: what was added, what was removed. Who knows what changed makes it himself, at the price of the
+// change; difference() finds it by comparing two plans in one pass over both. amend() carries it out on a plan: one pass,
+// no copy.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <iterator>
 #include <vector>
 
 #include "conntrack/net/address.h"
@@ -31,6 +38,57 @@ struct DiversionPlan {
   friend bool operator==(const DiversionPlan&, const DiversionPlan&) = default;
 };
 
+/// From one plan to another: no entry is in both halves; what is added was not there, what is removed was.
+struct PlanDelta {
+  DiversionPlan added;
+  DiversionPlan removed;
+  bool empty() const { return added == DiversionPlan{} && removed == DiversionPlan{}; }
+  friend bool operator==(const PlanDelta&, const PlanDelta&) = default;
+};
+
+/// visit(&DiversionPlan::services), and so on for every list.
+template <typename Visit>
+constexpr void each_list(Visit visit) {
+  visit(&DiversionPlan::services);
+  visit(&DiversionPlan::endpoints);
+  visit(&DiversionPlan::locals);
+}
+
+inline PlanDelta difference(const DiversionPlan& from, const DiversionPlan& to) {
+  PlanDelta delta;
+  each_list([&](auto list) {
+    std::ranges::set_difference(to.*list, from.*list, std::back_inserter(delta.added.*list));
+    std::ranges::set_difference(from.*list, to.*list, std::back_inserter(delta.removed.*list));
+  });
+  return delta;
+}
+
+/// The part of a change that changes this plan: without what is there already, and without the removal of what is not.
+inline PlanDelta needed(PlanDelta delta, const DiversionPlan& plan) {
+  each_list([&](auto list) {
+    const auto stands = [&](const auto& entry) { return std::ranges::binary_search(plan.*list, entry); };
+    std::erase_if(delta.added.*list, stands);
+    std::erase_if(delta.removed.*list, std::not_fn(stands));
+  });
+  return delta;
+}
+
+/// Carry out what is needed() of a change.
+inline void amend(DiversionPlan& plan, const PlanDelta& delta) {
+  each_list([&](auto list) {
+    auto& entries = plan.*list;
+    if (auto gone = (delta.removed.*list).begin(); gone != (delta.removed.*list).end()) {
+      std::erase_if(entries, [&](const auto& entry) {
+        while (gone != (delta.removed.*list).end() && *gone < entry) ++gone;
+        return gone != (delta.removed.*list).end() && *gone == entry;
+      });
+    }
+    const auto old = static_cast<std::ptrdiff_t>(entries.size());
+    entries.insert(entries.end(), (delta.added.*list).begin(), (delta.added.*list).end());
+    if (!(delta.added.*list).empty()) std::ranges::inplace_merge(entries, entries.begin() + old);
+  });
+}
+
 /// What either asks for.
 inline DiversionPlan united(DiversionPlan one, const DiversionPlan& other) {
   const auto take = [](auto& into, const auto& from) {
@@ -38,9 +96,7 @@ inline DiversionPlan united(DiversionPlan one, const DiversionPlan& other) {
     std::ranges::sort(into);
     into.erase(std::unique(into.begin(), into.end()), into.end());
   };
-  take(one.services, other.services);
-  take(one.endpoints, other.endpoints);
-  take(one.locals, other.locals);
+  each_list([&](auto list) { take(one.*list, other.*list); });
   return one;
 }
 

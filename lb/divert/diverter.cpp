@@ -14,6 +14,7 @@ namespace limpet::divert {
 namespace {
 
 using datapath::DiversionPlan;
+using datapath::PlanDelta;
 using net::Family;
 using store::Error;
 using store::ErrorKind;
@@ -57,24 +58,70 @@ std::optional<bool> Diverter::uses_sets(Family family) const noexcept {
 }
 
 Result<Warnings> Diverter::apply(const DiversionPlan& plan, const RouteSources& sources) {
+  for (const Family family : kFamilies) wanted_[index(family)] = part_of(plan, family);
+  sources_ = sources;
+  return write_all();
+}
+
+Result<Warnings> Diverter::update(const DiversionPlan& plan, const RouteSources& sources) {
+  if (in_doubt_) return apply(plan, sources);
+  Deltas deltas;
   for (const Family family : kFamilies) {
-    const DiversionPlan part = part_of(plan, family);
-    const Status done = is_active(part) ? install(family, part) : remove_family(family);
+    deltas[index(family)] = difference(wanted(family), part_of(plan, family));
+  }
+  sources_ = sources;
+  return carry_out(deltas, true);
+}
+
+Result<Warnings> Diverter::change(const PlanDelta& delta) {
+  Deltas deltas;
+  for (const Family family : kFamilies) deltas[index(family)] = needed(part_of(delta, family), wanted(family));
+  return carry_out(deltas, false);
+}
+
+Result<Warnings> Diverter::write_all() {
+  in_doubt_ = true;
+  for (const Family family : kFamilies) {
+    const Status done = is_active(wanted(family)) ? install(family, wanted(family)) : remove_family(family);
     if (!done) return done.error();
   }
   if (const Status removed = remove_others(); !removed) return removed.error();
-  return finish(plan, sources, true);
+  return finish(set_vip_routes(all_vips(), sources_), true);
 }
 
-Result<Warnings> Diverter::update(const DiversionPlan& from, const DiversionPlan& to, const RouteSources& sources) {
+Result<Warnings> Diverter::carry_out(const Deltas& deltas, bool node_changed) {
+  std::array<bool, 2> was_active{};
+  bool locals_changed = false;
   for (const Family family : kFamilies) {
-    const Status done = update_family(family, part_of(from, family), part_of(to, family));
-    if (!done) return done.error();
+    const PlanDelta& delta = deltas[index(family)];
+    was_active[index(family)] = is_active(wanted(family));
+    locals_changed = locals_changed || !delta.added.locals.empty() || !delta.removed.locals.empty();
+    amend(wanted_[index(family)], delta);
   }
-  return finish(to, sources, is_active(part_of(from, Family::v4)) != is_active(part_of(to, Family::v4)));
+  if (in_doubt_) return write_all();
+  in_doubt_ = true;
+  Warnings warnings;
+  for (const Family family : kFamilies) {
+    const PlanDelta& delta = deltas[index(family)];
+    const Status done = update_family(family, was_active[index(family)], delta);
+    if (!done) return done.error();
+    if (node_changed || locals_changed) continue;
+    for (std::string& warning : change_vip_routes(vips_delta(wanted(family), delta), sources_)) {
+      warnings.push_back(std::move(warning));
+    }
+  }
+  if (node_changed || locals_changed) warnings = set_vip_routes(all_vips(), sources_);
+  return finish(std::move(warnings), was_active[index(Family::v4)] != is_active(wanted(Family::v4)));
+}
+
+std::vector<net::Address> Diverter::all_vips() const {
+  std::vector<net::Address> all = vips(wanted(Family::v4));
+  for (net::Address& vip : vips(wanted(Family::v6))) all.push_back(vip);
+  return all;
 }
 
 Status Diverter::remove_requests() {
+  in_doubt_ = true;
   Status first = remove_vip_routes();
   for (const auto& ruleset : rulesets_) {
     for (const Family family : kFamilies) keep_first(first, ruleset->remove(family, Stage::requests));
@@ -142,12 +189,12 @@ Status Diverter::install(Family family, const DiversionPlan& part) {
   return prepared ? chosen_->install(family, part) : prepared;
 }
 
-Status Diverter::update_family(Family family, const DiversionPlan& from, const DiversionPlan& to) {
-  if (from == to) return store::ok();
-  if (!is_active(to)) return remove_family(family);
-  if (!is_active(from)) return install(family, to);
+Status Diverter::update_family(Family family, bool was_active, const PlanDelta& delta) {
+  if (delta.empty()) return store::ok();
+  if (!is_active(wanted(family))) return remove_family(family);
+  if (!was_active) return install(family, wanted(family));
   const Status prepared = prepare(family);
-  return prepared ? chosen_->update(family, from, to) : prepared;
+  return prepared ? chosen_->update(family, wanted(family), delta) : prepared;
 }
 
 Status Diverter::remove_family(Family family) {
@@ -176,22 +223,26 @@ Status Diverter::remove_others() {
   return store::ok();
 }
 
-Result<Warnings> Diverter::finish(const DiversionPlan& plan, const RouteSources& sources, bool check_localnet) {
-  Warnings warnings = set_vip_routes(plan, sources);
+/// What remains of a change once rules, sets and routes are in place.
+Result<Warnings> Diverter::finish(Warnings warnings, bool check_localnet) {
   if (!refusals_.empty()) warnings.push_back(refusals_ + ": diverting with " + chosen_->name() + " instead");
   for (const Family family : kFamilies) {
-    if (chosen_ == nullptr || !is_active(part_of(plan, family))) continue;
+    if (chosen_ == nullptr || !is_active(wanted(family))) continue;
     for (std::string& warning : chosen_->warnings(family)) warnings.push_back(std::move(warning));
   }
-  if (!check_localnet) return warnings;
-  if (!options_.localhost_node_ports || !is_active(part_of(plan, Family::v4))) {
-    const Status refused = refuse_localnet(rulesets_);
-    return refused ? Result<Warnings>(std::move(warnings)) : refused.error();
+  if (check_localnet) {
+    const Result<Warnings> settled = settle_localnet();
+    if (!settled) return settled.error();
+    warnings.insert(warnings.end(), settled->begin(), settled->end());
   }
-  const Result<Warnings> admitted = admit_localnet(rulesets_, *chosen_);
-  if (!admitted) return admitted.error();
-  warnings.insert(warnings.end(), admitted->begin(), admitted->end());
+  in_doubt_ = false;
   return warnings;
+}
+
+Result<Warnings> Diverter::settle_localnet() {
+  if (options_.localhost_node_ports && is_active(wanted(Family::v4))) return admit_localnet(rulesets_, *chosen_);
+  const Status refused = refuse_localnet(rulesets_);
+  return refused ? Result<Warnings>(Warnings{}) : refused.error();
 }
 
 }  // namespace limpet::divert

@@ -14,9 +14,23 @@
 // all of them, whichever installed them: it needs no memory of what was applied, and serves another process's leavings
 // as well. So does apply: what the others hold is removed.
 //
-// One thread at a time. Cost: tens of milliseconds a call (other programs are run); update() by sets runs one.
+// It remembers the plan that it was given last, so that a change costs what it changes:
+//
+//   update(plan)     the difference is found: one pass over both plans, then as change()
+//   change(delta)    elements of sets that come and go, in one run of ipset or nft. Rules are written only where they
+//                    differ: a family appears, a list outgrows those that are spelled out as rules. No set is written
+//                    again but one that is full, then twice as large
+//
+// After a call that failed it is not known what stands in the kernel: in_doubt(); the next call writes the whole plan.
+//
+// Replies of connections whose endpoint has left must still be diverted: what to keep for them is the caller's business
+// (lb/datapath/lingering.h).
+//
+// One thread at a time. Cost: tens of milliseconds a call (other programs are run); a change by sets runs one.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,10 +52,12 @@ class Diverter {
 
   /// Make the kernel divert this plan, whatever it diverted before.
   store::Result<Warnings> apply(const datapath::DiversionPlan& plan, const RouteSources& sources = {});
-  /// The same, given that `from` was applied last: by differences where sets are used. Sets that turn out to differ
-  /// from `from`, or to be full, are built anew.
-  store::Result<Warnings> update(const datapath::DiversionPlan& from, const datapath::DiversionPlan& to,
-                                 const RouteSources& sources = {});
+  /// The same, by differences. Also when nothing differs: a VIP may have lost the route that local clients took to it.
+  store::Result<Warnings> update(const datapath::DiversionPlan& plan, const RouteSources& sources = {});
+  /// The same, by a change of the plan alone: nothing has changed on the node. Warnings are those of what was added.
+  store::Result<Warnings> change(const datapath::PlanDelta& delta);
+  /// Nothing was applied yet, or the last call failed half-way.
+  bool in_doubt() const noexcept { return in_doubt_; }
 
   store::Status remove_requests();
   store::Status remove_replies();
@@ -58,21 +74,31 @@ class Diverter {
   std::optional<bool> uses_sets(net::Family family) const noexcept;
 
  private:
+  using Deltas = std::array<datapath::PlanDelta, 2>;  // a family each
+
   Diverter(const Options& options, std::vector<std::unique_ptr<Ruleset>> rulesets)
       : options_(options), rulesets_(std::move(rulesets)) {}
 
   store::Status prepare(net::Family family);
   store::Status install(net::Family family, const datapath::DiversionPlan& part);
-  store::Status update_family(net::Family family, const datapath::DiversionPlan& from,
-                              const datapath::DiversionPlan& to);
+  store::Result<Warnings> write_all();
+  store::Result<Warnings> carry_out(const Deltas& deltas, bool node_changed);
+  store::Status update_family(net::Family family, bool was_active, const datapath::PlanDelta& delta);
   store::Status remove_family(net::Family family);
   store::Status remove_others();
-  store::Result<Warnings> finish(const datapath::DiversionPlan& plan, const RouteSources& sources, bool check_localnet);
+  std::vector<net::Address> all_vips() const;
+  store::Result<Warnings> finish(Warnings warnings, bool check_localnet);
+  store::Result<Warnings> settle_localnet();
+  const datapath::DiversionPlan& wanted(net::Family family) const noexcept { return wanted_[index(family)]; }
+  static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
 
   Options options_;
   std::vector<std::unique_ptr<Ruleset>> rulesets_;  // all that are installed, the preferred first
   Ruleset* chosen_ = nullptr;                       // one of them
   std::string refusals_;                            // why not one that was preferred
+  std::array<datapath::DiversionPlan, 2> wanted_;   // what the kernel is to divert, a family each
+  RouteSources sources_;
+  bool in_doubt_ = true;
 };
 
 }  // namespace limpet::divert

@@ -43,6 +43,7 @@ Result<std::vector<std::string>> present_sets(Family family) {
 }
 
 Status restore_sets(const std::string& text) {
+  if (text.empty()) return store::ok();
   const auto outcome = run({"ipset", "-exist", "restore"}, text);
   if (!outcome) return outcome.error();
   return outcome->ok() ? store::ok() : failure("ipset", *outcome);

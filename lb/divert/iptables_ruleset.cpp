@@ -1,5 +1,7 @@
 #include "lb/divert/iptables_ruleset.h"
 
+#include <utility>
+
 #include "lb/divert/ipset.h"
 
 namespace limpet::divert {
@@ -7,6 +9,7 @@ namespace limpet::divert {
 namespace {
 
 using datapath::DiversionPlan;
+using datapath::PlanDelta;
 using net::Family;
 using store::Error;
 using store::ErrorKind;
@@ -29,6 +32,11 @@ Abilities find_abilities(const Xtables& xtables, Family family, const Options& o
           .sctp = has(Feature::sctp),
           .multiport = has(Feature::multiport),
           .frag = has(Feature::frag)};
+}
+
+Error not_filled(const Error& error, const DiversionPlan& part) {
+  return {error.kind, "cannot fill the sets with " + std::to_string(part.services.size()) + " destinations and " +
+                          std::to_string(part.endpoints.size()) + " endpoints: " + error.message};
 }
 
 }  // namespace
@@ -58,14 +66,17 @@ Status IptablesRuleset::install(Family family, const DiversionPlan& part) {
                                              ": this kernel lacks what matches " + missing +
                                              ", and there are no sets (ipset) in its place"};
   }
+  standing_[index(family)].reset();
   const auto present = present_sets(family);
   if (!present) return present.error();
   const SetChoice chosen = choice(family, able);
   if (able.sets) {
-    if (const Status made = restore_sets(render_sets(family, part, chosen, *present)); !made) return made;
+    const Status made = restore_sets(render_sets(family, part, chosen, *present));
+    if (!made) return not_filled(made.error(), part);
   }
   if (const Status done = install_table(Table::mangle, family, part); !done) return done;
   if (const Status done = install_table(Table::raw, family, part); !done) return done;
+  standing_[index(family)] = {rules(Table::mangle, family, part), rules(Table::raw, family, part)};
   return destroy_sets(able.sets ? unchosen_sets(family, chosen, *present) : *present);
 }
 
@@ -75,25 +86,36 @@ Status IptablesRuleset::install_table(Table table, Family family, const Diversio
   return xtables_.restore(family, render_install(table, family, part, options_, *able_[index(family)], *present));
 }
 
-Status IptablesRuleset::update(Family family, const DiversionPlan& from, const DiversionPlan& to) {
-  if (has_same_rules(family, from, to)) {
-    const SetChoice chosen = choice(family, *able_[index(family)]);
-    if (restore_sets(render_set_changes(family, from, to, chosen))) return store::ok();
-  }
-  return install(family, to);
+Status IptablesRuleset::update(Family family, const DiversionPlan& to, const PlanDelta& delta) {
+  return update_in_place(family, to, delta) ? store::ok() : install(family, to);
 }
 
-/// Do the two differ in the sets' elements only?
-bool IptablesRuleset::has_same_rules(Family family, const DiversionPlan& a, const DiversionPlan& b) const {
+/// An error if that does not suffice.
+Status IptablesRuleset::update_in_place(Family family, const DiversionPlan& to, const PlanDelta& delta) {
+  auto& standing = standing_[index(family)];
   const auto& able = able_[index(family)];
-  if (!able || !able->sets) return false;
-  const auto rules = [&](Table table, const DiversionPlan& plan) {
-    return render_install(table, family, plan, options_, *able, {});
-  };
-  return rules(Table::mangle, a) == rules(Table::mangle, b) && rules(Table::raw, a) == rules(Table::raw, b);
+  if (!standing || !able || !able->sets) return Error{ErrorKind::runtime, "addresses are rules"};
+  const SetChoice chosen = choice(family, *able);
+  const std::string added = render_set_additions(family, to, delta, chosen);
+  const std::string removed = render_set_removals(family, to, delta, chosen);
+  Rules next{rules(Table::mangle, family, to), rules(Table::raw, family, to)};
+  if (next.mangle == standing->mangle && next.raw == standing->raw) return restore_sets(added + removed);
+  if (const Status done = restore_sets(added); !done) return done;
+  for (const Table table : {Table::mangle, Table::raw}) {
+    const auto text = table == Table::mangle ? &Rules::mangle : &Rules::raw;
+    if (next.*text == (*standing).*text) continue;
+    if (const Status done = install_table(table, family, to); !done) return done;
+  }
+  *standing = std::move(next);
+  return restore_sets(removed);
+}
+
+std::string IptablesRuleset::rules(Table table, Family family, const DiversionPlan& part) const {
+  return render_install(table, family, part, options_, *able_[index(family)], {});
 }
 
 Status IptablesRuleset::remove(Family family, Stage stage) {
+  standing_[index(family)].reset();
   return xtables_.remove(family, stage == Stage::requests ? Table::raw : Table::mangle);
 }
 

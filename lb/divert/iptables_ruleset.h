@@ -1,6 +1,9 @@
 // iptables_ruleset.h: the back-end that writes rules by the tools of one variant of iptables, and sets by ipset.
 //
 //   install   sets ─▶ mangle POSTROUTING, INPUT ─▶ raw PREROUTING, OUTPUT ─▶ sets that are no longer used destroyed
+//   update    elements that come ─▶ mangle, raw: only where their rules differ ─▶ elements that go
+//
+// Where there are no sets an address is a rule, and update() writes all of them again.
 //
 // The variants share the sets, which are known by their names alone: removing them is for who knows that neither
 // variant's rules are left (destroy_sets of ipset.h).
@@ -26,8 +29,8 @@ class IptablesRuleset final : public Ruleset {
   bool is_wanted(Backend backend) const noexcept override;
   store::Status prepare(net::Family family) override;
   store::Status install(net::Family family, const datapath::DiversionPlan& part) override;
-  store::Status update(net::Family family, const datapath::DiversionPlan& from,
-                       const datapath::DiversionPlan& to) override;
+  store::Status update(net::Family family, const datapath::DiversionPlan& to,
+                       const datapath::PlanDelta& delta) override;
   store::Status remove(net::Family family, Stage stage) override;
   store::Result<bool> diverts(net::Family family) const override;
   store::Result<bool> guards() const override;
@@ -41,11 +44,19 @@ class IptablesRuleset final : public Ruleset {
   static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
   SetChoice choice(net::Family family, Abilities able) const noexcept;
   store::Status install_table(Table table, net::Family family, const datapath::DiversionPlan& part);
-  bool has_same_rules(net::Family family, const datapath::DiversionPlan& a, const datapath::DiversionPlan& b) const;
+  store::Status update_in_place(net::Family family, const datapath::DiversionPlan& to,
+                                const datapath::PlanDelta& delta);
+  std::string rules(Table table, net::Family family, const datapath::DiversionPlan& part) const;
 
   Xtables xtables_;
   Options options_;
   std::array<std::optional<Abilities>, 2> able_;
+  /// As they would be written on a clean machine; nullopt: not known to stand.
+  struct Rules {
+    std::string mangle;
+    std::string raw;
+  };
+  std::array<std::optional<Rules>, 2> standing_;
 };
 
 }  // namespace limpet::divert

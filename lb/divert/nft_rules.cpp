@@ -15,6 +15,7 @@ namespace {
 
 using datapath::DiversionPlan;
 using datapath::L4Address;
+using datapath::PlanDelta;
 using net::Family;
 
 const char* word(Family family) noexcept {
@@ -44,6 +45,8 @@ struct Set {
   const char* name;
   std::string type;
   Elements (*of)(const DiversionPlan& plan);
+  /// What a change that leads to `after` does to elements that do not stand in the plan themselves. nullptr: they do.
+  AddressDelta (*derived)(const DiversionPlan& after, const PlanDelta& delta) = nullptr;
 };
 
 std::string element(const L4Address& at) {
@@ -73,9 +76,9 @@ std::array<Set, 6> sets(Family family) {
   const std::string port = address + " . inet_proto . inet_service";
   const std::string message = address + " . " + icmp(family) + "_type . " + icmp(family) + "_code";
   return {{{"locals", address, [](const DiversionPlan& plan) { return without_ports(plan.locals); }},
-           {"hosts", address, [](const DiversionPlan& plan) { return without_ports(hosts(plan)); }},
+           {"hosts", address, [](const DiversionPlan& plan) { return without_ports(hosts(plan)); }, hosts_delta},
            {"endpoints", port, [](const DiversionPlan& plan) { return with_ports(plan.endpoints, false); }},
-           {"vips", address, [](const DiversionPlan& plan) { return without_ports(vips(plan)); }},
+           {"vips", address, [](const DiversionPlan& plan) { return without_ports(vips(plan)); }, vips_delta},
            {"services", port, [](const DiversionPlan& plan) { return with_ports(plan.services, false); }},
            {"echoes", message, [](const DiversionPlan& plan) { return with_ports(plan.services, true); }}}};
 }
@@ -90,15 +93,6 @@ std::string set_declaration(const Set& set, const Elements& elements) {
   std::string text = std::string("\tset ") + set.name + " {\n\t\ttype " + set.type + "\n";
   if (!elements.empty()) text += "\t\telements = { " + join(elements) + " }\n";
   return text + "\t}\n";
-}
-
-/// What `to` has more than `from`.
-Elements added(Elements from, Elements to) {
-  std::sort(from.begin(), from.end());
-  std::sort(to.begin(), to.end());
-  Elements difference;
-  std::set_difference(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(difference));
-  return difference;
 }
 
 // ---- rules ----
@@ -236,7 +230,14 @@ std::string render_nft_install(Family family, const DiversionPlan& plan, const O
   return text + render_nft_chains(family, plan, options, able) + "}\n";
 }
 
-std::string render_nft_changes(Family family, const DiversionPlan& from, const DiversionPlan& to) {
+std::string render_nft_renewal(Family family, const std::string& chains) {
+  const std::string table = nft_table(family);
+  std::string text;
+  for (const Chain& chain : kChains) text += "flush chain " + table + " " + chain.name + "\n";
+  return text + "table " + table + " {\n" + chains + "}\n";
+}
+
+std::string render_nft_changes(Family family, const DiversionPlan& after, const PlanDelta& delta) {
   std::string text;
   const auto change = [&](const char* verb, const Set& set, const Elements& elements) {
     if (elements.empty()) return;
@@ -244,8 +245,9 @@ std::string render_nft_changes(Family family, const DiversionPlan& from, const D
     text.append(" { ").append(join(elements)).append(" }\n");
   };
   for (const Set& set : sets(family)) {
-    change("add", set, added(set.of(from), set.of(to)));
-    change("delete", set, added(set.of(to), set.of(from)));
+    const AddressDelta derived = set.derived != nullptr ? set.derived(after, delta) : AddressDelta{};
+    change("add", set, set.derived != nullptr ? without_ports(derived.added) : set.of(delta.added));
+    change("delete", set, set.derived != nullptr ? without_ports(derived.removed) : set.of(delta.removed));
   }
   return text;
 }

@@ -48,9 +48,12 @@ std::string render_nft_chains(net::Family family, const datapath::DiversionPlan&
 std::string render_nft_install(net::Family family, const datapath::DiversionPlan& plan, const Options& options,
                                NftAbilities able);
 
-/// The difference of two plans, element by element. Empty if there is none.
-std::string render_nft_changes(net::Family family, const datapath::DiversionPlan& from,
-                               const datapath::DiversionPlan& to);
+/// The transaction that writes the chains anew and leaves the sets alone. The table stands.
+std::string render_nft_renewal(net::Family family, const std::string& chains);
+
+/// A change, element by element; `after` is what it leads to. Empty if there is nothing to do.
+std::string render_nft_changes(net::Family family, const datapath::DiversionPlan& after,
+                               const datapath::PlanDelta& delta);
 
 /// The guard (rules.h): a table of its own, since it outlives the other.
 std::string render_nft_guard();

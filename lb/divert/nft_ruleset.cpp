@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "lb/divert/command.h"
@@ -14,6 +15,7 @@ namespace limpet::divert {
 namespace {
 
 using datapath::DiversionPlan;
+using datapath::PlanDelta;
 using net::Family;
 using store::Error;
 using store::ErrorKind;
@@ -92,17 +94,27 @@ Status NftRuleset::prepare(Family family) {
 }
 
 Status NftRuleset::install(Family family, const DiversionPlan& part) {
-  return nft(render_nft_install(family, part, options_, *able_[index(family)]));
+  const NftAbilities able = *able_[index(family)];
+  auto& chains = chains_[index(family)];
+  chains.reset();
+  const Status done = nft(render_nft_install(family, part, options_, able));
+  if (done) chains = render_nft_chains(family, part, options_, able);
+  return done;
 }
 
-Status NftRuleset::update(Family family, const DiversionPlan& from, const DiversionPlan& to) {
-  const NftAbilities able = *able_[index(family)];
-  const auto chains = [&](const DiversionPlan& plan) { return render_nft_chains(family, plan, options_, able); };
-  if (chains(from) == chains(to) && nft(render_nft_changes(family, from, to))) return store::ok();
-  return install(family, to);
+Status NftRuleset::update(Family family, const DiversionPlan& to, const PlanDelta& delta) {
+  auto& standing = chains_[index(family)];
+  if (!standing) return install(family, to);
+  std::string chains = render_nft_chains(family, to, options_, *able_[index(family)]);
+  std::string text = render_nft_changes(family, to, delta);
+  if (chains != *standing) text += render_nft_renewal(family, chains);
+  if (!text.empty() && !nft(text)) return install(family, to);
+  standing = std::move(chains);
+  return store::ok();
 }
 
 Status NftRuleset::remove(Family family, Stage stage) {
+  chains_[index(family)].reset();
   const std::string table = nft_table(family);
   const auto present = list(table);
   if (!present) return present.error();

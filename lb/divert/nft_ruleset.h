@@ -30,8 +30,8 @@ class NftRuleset final : public Ruleset {
   }
   store::Status prepare(net::Family family) override;
   store::Status install(net::Family family, const datapath::DiversionPlan& part) override;
-  store::Status update(net::Family family, const datapath::DiversionPlan& from,
-                       const datapath::DiversionPlan& to) override;
+  store::Status update(net::Family family, const datapath::DiversionPlan& to,
+                       const datapath::PlanDelta& delta) override;
   store::Status remove(net::Family family, Stage stage) override;
   store::Result<bool> diverts(net::Family family) const override;
   store::Result<bool> guards() const override;
@@ -47,6 +47,7 @@ class NftRuleset final : public Ruleset {
   std::string name_ = "nft";
   Options options_;
   std::array<std::optional<NftAbilities>, 2> able_;
+  std::array<std::optional<std::string>, 2> chains_;  // as written last; nullopt: not known to stand
 };
 
 }  // namespace limpet::divert

@@ -28,4 +28,17 @@ std::vector<net::Address> vips(const datapath::DiversionPlan& plan);
 /// The addresses of endpoints. Sorted, each once.
 std::vector<net::Address> hosts(const datapath::DiversionPlan& plan);
 
+/// What becomes of one of these two when a plan changes: what comes, what goes. Sorted, each once.
+struct AddressDelta {
+  std::vector<net::Address> added;
+  std::vector<net::Address> removed;
+};
+
+/// Of vips() and hosts(), for `after`, which `delta` has led to. O(change · log plan).
+AddressDelta vips_delta(const datapath::DiversionPlan& after, const datapath::PlanDelta& delta);
+AddressDelta hosts_delta(const datapath::DiversionPlan& after, const datapath::PlanDelta& delta);
+
+/// The part of a change that concerns one family.
+datapath::PlanDelta part_of(const datapath::PlanDelta& delta, net::Family family);
+
 }  // namespace limpet::divert

@@ -3,8 +3,9 @@
 //   iptables_ruleset.h   the tools of one variant of iptables, with ipset
 //   nft_ruleset.h        nftables: a table of limpet's own a family, with its sets
 //
-// Each works on one family at a time and keeps no memory of what it installed: whatever stands in the kernel under
-// limpet's names is its own, whichever process put it there. The Diverter chooses one and has the others removed.
+// Each works on one family at a time. Whatever stands in the kernel under limpet's names is its own, whichever process
+// put it there: install() and remove() need no memory. What is remembered of the last install() serves update() alone.
+// The Diverter chooses one and has the others removed.
 //
 // The guard (IPv4) drops packets with addresses of 127.0.0.0/8 that come from elsewhere than lo. It stands while limpet
 // has set route_localnet, and by standing records that it was limpet (localnet.h).
@@ -39,9 +40,10 @@ class Ruleset {
   virtual store::Status prepare(net::Family family) = 0;
   /// Make the kernel divert this plan, whatever stood there before. Prepared families only; `part` is the family's.
   virtual store::Status install(net::Family family, const datapath::DiversionPlan& part) = 0;
-  /// The same, given that `from` was installed last: by differences, if they suffice and the kernel agrees.
-  virtual store::Status update(net::Family family, const datapath::DiversionPlan& from,
-                               const datapath::DiversionPlan& to) = 0;
+  /// The same for a family that is installed, given the change that leads to `to`: at the change's price, if that
+  /// suffices and the kernel agrees.
+  virtual store::Status update(net::Family family, const datapath::DiversionPlan& to,
+                               const datapath::PlanDelta& delta) = 0;
   /// What is not there is removed already; so it is where tool or kernel lack the back-end.
   virtual store::Status remove(net::Family family, Stage stage) = 0;
   /// Do limpet's rules divert packets now?

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <iterator>
+#include <utility>
 
 #include "lb/divert/plan_parts.h"
 
@@ -13,9 +13,11 @@ namespace {
 
 using datapath::DiversionPlan;
 using datapath::L4Address;
+using datapath::PlanDelta;
 using net::Family;
 
 constexpr std::size_t kMinimumCapacity = 1024;
+constexpr std::size_t kElementsPerBucket = 4;  // the kernel doubles the buckets from about 12 on
 constexpr std::string_view kNew = "-new";
 /// In the order of filling; emptied in reverse.
 constexpr std::array<SetRole, 5> kRoles{SetRole::locals, SetRole::hosts, SetRole::endpoints, SetRole::vips,
@@ -27,7 +29,9 @@ bool is_chosen(SetRole role, SetChoice choice) noexcept {
 
 std::string element(const L4Address& at) {
   const std::string address = at.at.address.to_string() + ",";
-  if (!is_icmp(at.protocol)) return address + net::to_string(at.protocol) + ":" + std::to_string(at.at.port);
+  if (!is_icmp(at.protocol)) {
+    return address + std::to_string(static_cast<unsigned>(at.protocol)) + ":" + std::to_string(at.at.port);
+  }
   return address + (at.protocol == net::Protocol::icmp ? "icmp:" : "icmpv6:") + std::to_string(at.at.port >> 8) + "/" +
          std::to_string(at.at.port & 0xff);
 }
@@ -37,39 +41,50 @@ std::string element(const net::Address& address) {
 
 /// Applies `use` to the list of the plan that fills the set.
 template <typename Use>
-void with_list(SetRole role, const DiversionPlan& a, const DiversionPlan& b, Use use) {
+void with_list(SetRole role, const DiversionPlan& plan, Use use) {
   switch (role) {
     case SetRole::locals:
-      return use(a.locals, b.locals);
+      return use(plan.locals);
     case SetRole::hosts:
-      return use(hosts(a), hosts(b));
+      return use(hosts(plan));
     case SetRole::vips:
-      return use(vips(a), vips(b));
+      return use(vips(plan));
     case SetRole::endpoints:
-      return use(a.endpoints, b.endpoints);
+      return use(plan.endpoints);
     case SetRole::services:
-      return use(a.services, b.services);
+      return use(plan.services);
   }
 }
 
-/// One line per element that stands in `b` and not in `a`.
-std::string difference(std::string_view verb, Family family, SetRole role, const DiversionPlan& a,
-                       const DiversionPlan& b) {
+enum class Half { added, removed };
+
+/// Applies `use` to what a change adds to the set, or takes from it.
+template <typename Use>
+void with_change(SetRole role, const DiversionPlan& after, const PlanDelta& delta, Half half, Use use) {
+  const auto of = [half](AddressDelta change) {
+    return half == Half::added ? std::move(change.added) : std::move(change.removed);
+  };
+  if (role == SetRole::hosts) return use(of(hosts_delta(after, delta)));
+  if (role == SetRole::vips) return use(of(vips_delta(after, delta)));
+  with_list(role, half == Half::added ? delta.added : delta.removed, use);
+}
+
+/// One line per element.
+std::string change(Family family, SetRole role, const DiversionPlan& after, const PlanDelta& delta, Half half) {
+  const std::string head = (half == Half::added ? "add " : "del ") + set_name(family, role) + " ";
   std::string text;
-  with_list(role, a, b, [&](const auto& from, const auto& to) {
-    std::remove_cvref_t<decltype(to)> only_in_b;
-    std::set_difference(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(only_in_b));
-    for (const auto& entry : only_in_b) {
-      text.append(verb).append(" ").append(set_name(family, role)).append(" ").append(element(entry)).append("\n");
-    }
+  with_change(role, after, delta, half, [&](const auto& list) {
+    for (const auto& entry : list) text.append(head).append(element(entry)).append("\n");
   });
   return text;
 }
 
 std::string create(const std::string& name, Family family, SetRole role, std::size_t capacity) {
   const bool ports = role == SetRole::endpoints || role == SetRole::services;
+  const std::size_t buckets = std::max(capacity / kElementsPerBucket, kMinimumCapacity);
   return "create " + name + (ports ? " hash:ip,port" : " hash:ip") +
-         (family == Family::v4 ? " family inet" : " family inet6") + " maxelem " + std::to_string(capacity) + "\n";
+         (family == Family::v4 ? " family inet" : " family inet6") + " hashsize " + std::to_string(buckets) +
+         " maxelem " + std::to_string(capacity) + "\n";
 }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -82,7 +97,7 @@ std::string renew(Family family, SetRole role, const DiversionPlan& plan, const 
   const std::string fresh = name + std::string(kNew);
   std::string text;
   if (contains(present, fresh)) text += "destroy " + fresh + "\n";  // left by a run that was cut short
-  with_list(role, plan, plan, [&](const auto& list, const auto&) {
+  with_list(role, plan, [&](const auto& list) {
     const std::size_t capacity = set_capacity(list.size());
     text += create(fresh, family, role, capacity);
     for (const auto& entry : list) text.append("add ").append(fresh).append(" ").append(element(entry)).append("\n");
@@ -125,13 +140,18 @@ std::string render_sets(Family family, const DiversionPlan& plan, SetChoice choi
   return text;
 }
 
-std::string render_set_changes(Family family, const DiversionPlan& from, const DiversionPlan& to, SetChoice choice) {
+std::string render_set_additions(Family family, const DiversionPlan& after, const PlanDelta& delta, SetChoice choice) {
   std::string text;
   for (const SetRole role : kRoles) {
-    if (is_chosen(role, choice)) text += difference("add", family, role, from, to);
+    if (is_chosen(role, choice)) text += change(family, role, after, delta, Half::added);
   }
+  return text;
+}
+
+std::string render_set_removals(Family family, const DiversionPlan& after, const PlanDelta& delta, SetChoice choice) {
+  std::string text;
   for (auto role = kRoles.rbegin(); role != kRoles.rend(); ++role) {
-    if (is_chosen(*role, choice)) text += difference("del", family, *role, to, from);
+    if (is_chosen(*role, choice)) text += change(family, *role, after, delta, Half::removed);
   }
   return text;
 }

@@ -6,12 +6,15 @@
 //   limpet4-hosts       hash:ip        endpoints' addresses      } only where later fragments, which
 //   limpet4-vips        hash:ip        services' other addresses } have no ports, are queued (rules.h)
 //
-// ipset writes ICMP type and code in the place of the port: 10.96.0.1,icmp:8/0.
+// Protocols are numbers: 10.96.0.1,6:80. A name the tool would look up in /etc/protocols, once an element, which takes
+// four times as long, and which not every machine has. ICMP type and code stand in the place of the port:
+// 10.96.0.1,icmp:8/0.
 //
 // A set is made anew beside the old one under NAME-new and swapped in: the rules never see it half full, and the new
-// one has the capacity that the plan needs, whatever the old one had. A small change is made element by element
-// instead: added before anything is removed, locals and endpoints before services, so that no request is translated
-// whose reply would not be found; removed in reverse.
+// one has the capacity that the plan needs, whatever the old one had: twice its elements, with as many buckets as they
+// need. A change is made element by element instead, at its own price: added before anything is removed, locals and
+// endpoints before services, so that no request is translated whose reply would not be found; removed in reverse. A set
+// that is full then is made anew, twice as large.
 #pragma once
 
 #include <cstddef>
@@ -45,9 +48,11 @@ enum class SetChoice { three, with_fragments };
 std::string render_sets(net::Family family, const datapath::DiversionPlan& plan, SetChoice choice,
                         const std::vector<std::string>& present);
 
-/// The difference of two plans (one family's part each), element by element. Empty if there is none.
-std::string render_set_changes(net::Family family, const datapath::DiversionPlan& from,
-                               const datapath::DiversionPlan& to, SetChoice choice);
+/// A change of one family's part, element by element; `after` is the part that it leads to. Empty if there is nothing to do.
+std::string render_set_additions(net::Family family, const datapath::DiversionPlan& after,
+                                 const datapath::PlanDelta& delta, SetChoice choice);
+std::string render_set_removals(net::Family family, const datapath::DiversionPlan& after,
+                                const datapath::PlanDelta& delta, SetChoice choice);
 
 /// Those of `present` that the rules do not look into with that choice.
 std::vector<std::string> unchosen_sets(net::Family family, SetChoice choice, const std::vector<std::string>& present);

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
@@ -133,30 +133,38 @@ store::Error not_deleted(const Address& vip, int error) {
   return node::netlink_error(("cannot remove the route to VIP " + vip.to_string()).c_str(), error);
 }
 
-/// Those that clients address and the node does not own.
-std::set<Address> foreign_vips(const datapath::DiversionPlan& plan) {
-  std::set<Address> vips;
-  for (const auto& service : plan.services) vips.insert(service.at.address);
-  for (const Address& local : plan.locals) vips.erase(local);
-  return vips;
-}
-
 }  // namespace
 
-Warnings set_vip_routes(const datapath::DiversionPlan& plan, const RouteSources& sources) {
+Warnings set_vip_routes(const std::vector<Address>& vips, const RouteSources& sources) {
   const auto socket = node::open_netlink();
   if (!socket) return {socket.error().message};
   auto ours = our_routes();
   if (!ours) return {ours.error().message};
 
   Warnings warnings;
-  for (const Address& vip : foreign_vips(plan)) {
+  for (const Address& vip : vips) {
     const std::optional<Address>& source = vip.is_v4() ? sources.v4 : sources.v6;
     const auto present = ours->extract(vip);
     if (present ? present.mapped() == source : is_routed(socket->get(), vip)) continue;
     if (const int error = add_route(socket->get(), vip, source)) warnings.push_back(not_added(vip, source, error));
   }
   for (const auto& [vip, source] : *ours) {
+    if (const int error = delete_route(socket->get(), vip)) warnings.push_back(not_deleted(vip, error).message);
+  }
+  return warnings;
+}
+
+Warnings change_vip_routes(const AddressDelta& vips, const RouteSources& sources) {
+  if (vips.added.empty() && vips.removed.empty()) return {};
+  const auto socket = node::open_netlink();
+  if (!socket) return {socket.error().message};
+  Warnings warnings;
+  for (const Address& vip : vips.added) {
+    const std::optional<Address>& source = vip.is_v4() ? sources.v4 : sources.v6;
+    if (is_routed(socket->get(), vip)) continue;
+    if (const int error = add_route(socket->get(), vip, source)) warnings.push_back(not_added(vip, source, error));
+  }
+  for (const Address& vip : vips.removed) {
     if (const int error = delete_route(socket->get(), vip)) warnings.push_back(not_deleted(vip, error).message);
   }
   return warnings;

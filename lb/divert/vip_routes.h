@@ -11,18 +11,25 @@
 // (IPv6: even if nothing changed), and the daemon is one.
 #pragma once
 
+#include <vector>
+
+#include "conntrack/net/address.h"
 #include "conntrack/store/result.h"
-#include "lb/datapath/diversion_plan.h"
 #include "lb/divert/options.h"
+#include "lb/divert/plan_parts.h"
 
 namespace limpet::divert {
 
 /// rtm_protocol: free in /etc/iproute2/rt_protos and in linux/rtnetlink.h.
 inline constexpr unsigned char kRouteProtocol = 76;
 
-/// Make limpet's routes what the plan needs: add, correct, remove. A route that cannot be set is a warning: it concerns
+/// Make limpet's routes what these VIPs, which the node does not own, need: add, correct, remove. A route that cannot be set is a warning: it concerns
 /// this node's own clients only.
-Warnings set_vip_routes(const datapath::DiversionPlan& plan, const RouteSources& sources);
+Warnings set_vip_routes(const std::vector<net::Address>& vips, const RouteSources& sources);
+
+/// The same where only VIPs have come and gone, and neither the node's addresses nor its routes have changed: at the
+/// price of the change.
+Warnings change_vip_routes(const AddressDelta& vips, const RouteSources& sources);
 
 /// Remove every route of limpet's.
 store::Status remove_vip_routes();

@@ -159,13 +159,13 @@ TEST_P(Nft, AppliesUpdatesAndRemoves) {
   DiversionPlan changed = both_families();
   changed.services[1] = at(Protocol::tcp, "10.96.0.1:81");
   changed.endpoints.insert(changed.endpoints.begin(), at(Protocol::sctp, "10.2.0.2:54"));
-  ASSERT_TRUE(diverter.update(both_families(), changed));
+  ASSERT_TRUE(diverter.update(changed));
   const std::string updated = ruleset();
   EXPECT_NE(updated, once);
   must("nft flush set ip limpet services");  // by another hand: the next difference does not fit
-  ASSERT_TRUE(diverter.update(changed, both_families()));
+  ASSERT_TRUE(diverter.update(both_families()));
   EXPECT_EQ(ruleset(), once);
-  ASSERT_TRUE(diverter.update(both_families(), changed));
+  ASSERT_TRUE(diverter.update(changed));
 
   ASSERT_TRUE(diverter.remove_requests());
   EXPECT_EQ(met("ip", "prerouting", "@services"), -1);
@@ -182,7 +182,7 @@ TEST_P(Nft, AnUpdateKeepsTheChains) {
   const std::string handles = must("nft -a list chain ip limpet prerouting");
   DiversionPlan changed = both_families();
   changed.endpoints = {at(Protocol::udp, "10.2.0.3:53"), at(Protocol::udp, "[fd00:2::2]:53")};
-  ASSERT_TRUE(diverter.update(both_families(), changed));
+  ASSERT_TRUE(diverter.update(changed));
   EXPECT_EQ(must("nft -a list chain ip limpet prerouting"), handles) << "elements changed, rules did not";
   apply(diverter, changed);
   const std::string first = "chain prerouting { # handle ";
@@ -203,7 +203,7 @@ TEST_P(Nft, FamiliesComeAndGoAndOthersLeavingsGo) {
   EXPECT_EQ(attempt("ipset list -n"), "") << "the sets of iptables' rules went with them";
   EXPECT_EQ(attempt("iptables-save").find("LIMPET"), std::string::npos);
   EXPECT_EQ(attempt("nft list table ip6 limpet"), "");
-  ASSERT_TRUE(diverter.update(only_v4, both_families()));
+  ASSERT_TRUE(diverter.update(both_families()));
   EXPECT_NE(attempt("nft list table ip6 limpet"), "");
   ASSERT_TRUE(other->apply(both_families()));
   EXPECT_EQ(attempt("nft list table ip limpet"), "") << "and the other way round";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "lb/divert/diverter.h"
+#include "lb/divert/plan_parts.h"
 #include "lb/divert/vip_routes.h"
 #include "lb/node/node_monitor.h"
 #include "tests/wire/divert_private_network.h"
@@ -47,33 +48,33 @@ class VipRoutes : public Test {
 };
 
 TEST_F(VipRoutes, WhatStandsIsNotAnnouncedAgain) {
-  EXPECT_EQ(set_vip_routes(plan_, sources_), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), sources_), Warnings());
   EXPECT_EQ(source("10.96.0.1"), "10.1.0.1");
   EXPECT_EQ(source("fd00:96::1"), "fd00:1::1");
   auto monitor = node::NodeMonitor::open();
   ASSERT_TRUE(monitor) << monitor.error().message;
-  EXPECT_EQ(set_vip_routes(plan_, sources_), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), sources_), Warnings());
   EXPECT_FALSE(monitor->drain()) << "a listener that sets routes at each news would never rest";
 }
 
 TEST_F(VipRoutes, WithoutASourceToo) {
-  EXPECT_EQ(set_vip_routes(plan_, {}), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), {}), Warnings());
   auto monitor = node::NodeMonitor::open();
   ASSERT_TRUE(monitor) << monitor.error().message;
-  EXPECT_EQ(set_vip_routes(plan_, {}), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), {}), Warnings());
   EXPECT_FALSE(monitor->drain());
 }
 
 TEST_F(VipRoutes, FollowTheNodesAddress) {
-  EXPECT_EQ(set_vip_routes(plan_, sources_), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), sources_), Warnings());
   must("ip addr add 10.1.0.9/16 dev ifa");
   must("ip addr add fd00:1::9/64 dev ifa nodad");
-  EXPECT_EQ(set_vip_routes(plan_, {.v4 = ip("10.1.0.9"), .v6 = ip("fd00:1::9")}), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), {.v4 = ip("10.1.0.9"), .v6 = ip("fd00:1::9")}), Warnings());
   EXPECT_EQ(source("10.96.0.1"), "10.1.0.9") << "corrected while the old one is still there";
   EXPECT_EQ(source("fd00:96::1"), "fd00:1::9");
   must("ip addr del 10.1.0.9/16 dev ifa");
   must("ip addr del fd00:1::9/64 dev ifa");
-  EXPECT_EQ(set_vip_routes(plan_, sources_), Warnings());
+  EXPECT_EQ(set_vip_routes(divert::vips(plan_), sources_), Warnings());
   EXPECT_EQ(source("10.96.0.1"), "10.1.0.1") << "added anew after the old one went, with its route";
   EXPECT_EQ(source("fd00:96::1"), "fd00:1::1");
   EXPECT_TRUE(divert::remove_vip_routes());
@@ -90,7 +91,7 @@ TEST_F(VipRoutes, ASourceThatTheNodeDoesNotHaveIsAWarning) {
     EXPECT_NE(applied->front().find(word), std::string::npos) << applied->front();
   }
   EXPECT_EQ(source("fd00:96::1"), "fd00:1::1") << "the others are served";
-  const auto updated = diverter->update(plan_, plan_, sources_);
+  const auto updated = diverter->update(plan_, sources_);
   ASSERT_TRUE(updated) << updated.error().message;
   EXPECT_EQ(*updated, Warnings());
   EXPECT_EQ(source("10.96.0.1"), "10.1.0.1");
@@ -99,7 +100,7 @@ TEST_F(VipRoutes, ASourceThatTheNodeDoesNotHaveIsAWarning) {
 TEST_F(VipRoutes, ANetworkThatIsDownIsAWarning) {
   must("ip link set lo down");
   must("ip link set ifa down");
-  const Warnings warnings = set_vip_routes(plan_, {});
+  const Warnings warnings = set_vip_routes(divert::vips(plan_), {});
   ASSERT_FALSE(warnings.empty());
   EXPECT_NE(warnings.front().find("Network is down"), std::string::npos) << warnings.front();
 }

@@ -183,7 +183,7 @@ TEST_P(Rules, UpdateEqualsApplyingTheNewPlan) {
   changed.services = {tcp("10.96.0.1:81"), tcp("[fd00:96::1]:80"), udp("10.96.0.10:53")};
   changed.endpoints.insert(changed.endpoints.begin(), tcp("10.2.0.1:8080"));
   apply(both_families());
-  const auto updated = diverter_->update(both_families(), changed);
+  const auto updated = diverter_->update(changed);
   ASSERT_TRUE(updated) << updated.error().message;
   const std::string after_update = machine_state();
   remove_all();
@@ -203,7 +203,7 @@ TEST_P(Rules, UpdateRepairsWhatAnotherHandBroke) {
   for (std::uint16_t port = 1; port <= 1100; ++port) {  // more than the 1024 that a set was made for
     larger.endpoints.push_back({net::Protocol::udp, {ip("10.2.0.4"), port}});
   }
-  const auto updated = diverter_->update(both_families(), larger);
+  const auto updated = diverter_->update(larger);
   ASSERT_TRUE(updated) << updated.error().message;
   const std::string after_update = machine_state();
   remove_all();
@@ -218,9 +218,9 @@ TEST_P(Rules, FamiliesComeAndGo) {
   const std::string tool6 = std::string(GetParam().tool6) + "-save";
   apply(only_v4);
   EXPECT_EQ(count(attempt(tool6), "LIMPET-"), 0U);
-  ASSERT_TRUE(diverter_->update(only_v4, both_families()));
+  ASSERT_TRUE(diverter_->update(both_families()));
   EXPECT_NE(count(attempt(tool6), "LIMPET-"), 0U);
-  ASSERT_TRUE(diverter_->update(both_families(), only_v4));
+  ASSERT_TRUE(diverter_->update(only_v4));
   EXPECT_EQ(count(attempt(tool6), "LIMPET-"), 0U);
   EXPECT_EQ(count(must("ipset list -n"), "limpet6-"), 0U);
 }
@@ -296,10 +296,10 @@ TEST_P(Rules, RouteLocalnetGoesWithTheOptionAndWithTheFamily) {
   DiversionPlan only_v6 = both_families();
   std::erase_if(only_v6.services, [](const L4Address& entry) { return entry.at.address.is_v4(); });
   std::erase_if(only_v6.endpoints, [](const L4Address& entry) { return entry.at.address.is_v4(); });
-  ASSERT_TRUE(diverter->update(both_families(), only_v6));
+  ASSERT_TRUE(diverter->update(only_v6));
   EXPECT_EQ(route_localnet(), "0\n");
   EXPECT_EQ(count(rules(), "LIMPET-LOCALNET"), 0U);
-  ASSERT_TRUE(diverter->update(only_v6, both_families()));
+  ASSERT_TRUE(diverter->update(both_families()));
   EXPECT_EQ(route_localnet(), "1\n");
   apply(both_families());  // by a process without the option
   EXPECT_EQ(route_localnet(), "0\n");

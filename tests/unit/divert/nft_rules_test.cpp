@@ -185,7 +185,7 @@ TEST(NftRules, ChangesGoElementByElement) {
                  at(Protocol::udplite, "10.96.0.2:9")};
   to.endpoints = {test::tcp("10.2.0.2:8080"), test::tcp("10.2.0.9:8080")};
   to.locals = {*net::Address::parse("10.1.0.2")};
-  EXPECT_EQ(render_nft_changes(Family::v4, from, to),
+  EXPECT_EQ(render_nft_changes(Family::v4, to, difference(from, to)),
             R"(add element ip limpet locals { 10.1.0.2 }
 delete element ip limpet locals { 10.1.0.1 }
 add element ip limpet hosts { 10.2.0.9 }
@@ -198,7 +198,7 @@ add element ip limpet services { 10.96.0.1 . sctp . 36412, 10.96.0.2 . udplite .
 delete element ip limpet services { 10.96.0.10 . udp . 53 }
 add element ip limpet echoes { 10.96.0.1 . 8 . 0 }
 )");
-  EXPECT_EQ(render_nft_changes(Family::v4, from, from), "");
+  EXPECT_EQ(render_nft_changes(Family::v4, from, {}), "");
 }
 
 }  // namespace

@@ -11,26 +11,33 @@
 namespace limpet::divert {
 namespace {
 
+using datapath::DiversionPlan;
 using net::Family;
 using test::sample_plan;
 
+/// Where no set's rules change between: what comes, then what goes.
+std::string render_set_changes(Family family, const DiversionPlan& from, const DiversionPlan& to, SetChoice choice) {
+  const auto delta = difference(from, to);
+  return render_set_additions(family, to, delta, choice) + render_set_removals(family, to, delta, choice);
+}
+
 TEST(Sets, AreMadeAsideAndSwappedIn) {
   EXPECT_EQ(render_sets(Family::v4, part_of(sample_plan(), Family::v4), SetChoice::three, {}),
-            R"(create limpet4-locals-new hash:ip family inet maxelem 1024
+            R"(create limpet4-locals-new hash:ip family inet hashsize 1024 maxelem 1024
 add limpet4-locals-new 10.1.0.1
-create limpet4-locals hash:ip family inet maxelem 1024
+create limpet4-locals hash:ip family inet hashsize 1024 maxelem 1024
 swap limpet4-locals-new limpet4-locals
 destroy limpet4-locals-new
-create limpet4-endpoints-new hash:ip,port family inet maxelem 1024
-add limpet4-endpoints-new 10.2.0.2,tcp:8080
-add limpet4-endpoints-new 10.2.0.3,udp:53
-create limpet4-endpoints hash:ip,port family inet maxelem 1024
+create limpet4-endpoints-new hash:ip,port family inet hashsize 1024 maxelem 1024
+add limpet4-endpoints-new 10.2.0.2,6:8080
+add limpet4-endpoints-new 10.2.0.3,17:53
+create limpet4-endpoints hash:ip,port family inet hashsize 1024 maxelem 1024
 swap limpet4-endpoints-new limpet4-endpoints
 destroy limpet4-endpoints-new
-create limpet4-services-new hash:ip,port family inet maxelem 1024
-add limpet4-services-new 10.96.0.1,tcp:80
-add limpet4-services-new 10.96.0.10,udp:53
-create limpet4-services hash:ip,port family inet maxelem 1024
+create limpet4-services-new hash:ip,port family inet hashsize 1024 maxelem 1024
+add limpet4-services-new 10.96.0.1,6:80
+add limpet4-services-new 10.96.0.10,17:53
+create limpet4-services hash:ip,port family inet hashsize 1024 maxelem 1024
 swap limpet4-services-new limpet4-services
 destroy limpet4-services-new
 )");
@@ -39,18 +46,18 @@ destroy limpet4-services-new
 TEST(Sets, ExistingOnesAreNotCreatedAndLeftoversGo) {
   EXPECT_EQ(render_sets(Family::v6, part_of(sample_plan(), Family::v6), SetChoice::three,
                         {"limpet6-locals", "limpet6-services", "limpet6-services-new"}),
-            R"(create limpet6-locals-new hash:ip family inet6 maxelem 1024
+            R"(create limpet6-locals-new hash:ip family inet6 hashsize 1024 maxelem 1024
 add limpet6-locals-new fd00:1::1
 swap limpet6-locals-new limpet6-locals
 destroy limpet6-locals-new
-create limpet6-endpoints-new hash:ip,port family inet6 maxelem 1024
-add limpet6-endpoints-new fd00:2::2,tcp:8080
-create limpet6-endpoints hash:ip,port family inet6 maxelem 1024
+create limpet6-endpoints-new hash:ip,port family inet6 hashsize 1024 maxelem 1024
+add limpet6-endpoints-new fd00:2::2,6:8080
+create limpet6-endpoints hash:ip,port family inet6 hashsize 1024 maxelem 1024
 swap limpet6-endpoints-new limpet6-endpoints
 destroy limpet6-endpoints-new
 destroy limpet6-services-new
-create limpet6-services-new hash:ip,port family inet6 maxelem 1024
-add limpet6-services-new fd00:96::1,tcp:80
+create limpet6-services-new hash:ip,port family inet6 hashsize 1024 maxelem 1024
+add limpet6-services-new fd00:96::1,6:80
 swap limpet6-services-new limpet6-services
 destroy limpet6-services-new
 )");
@@ -63,10 +70,10 @@ TEST(Sets, ChangesAddRepliesFirstAndRemoveThemLast) {
   to.endpoints = {test::tcp("10.2.0.2:8080"), test::tcp("10.2.0.9:8080")};
   to.locals = {*net::Address::parse("10.1.0.2")};
   EXPECT_EQ(render_set_changes(Family::v4, from, to, SetChoice::three), R"(add limpet4-locals 10.1.0.2
-add limpet4-endpoints 10.2.0.9,tcp:8080
-add limpet4-services 10.96.0.2,tcp:80
-del limpet4-services 10.96.0.10,udp:53
-del limpet4-endpoints 10.2.0.3,udp:53
+add limpet4-endpoints 10.2.0.9,6:8080
+add limpet4-services 10.96.0.2,6:80
+del limpet4-services 10.96.0.10,17:53
+del limpet4-endpoints 10.2.0.3,17:53
 del limpet4-locals 10.1.0.1
 )");
   EXPECT_EQ(render_set_changes(Family::v4, from, from, SetChoice::three), "");
@@ -79,17 +86,19 @@ TEST(Sets, FragmentsHaveSetsOfAddresses) {
   to.services = {test::tcp("10.1.0.1:31332"), test::tcp("10.96.0.1:80"), test::tcp("10.96.0.1:81")};
   to.endpoints = {test::tcp("10.2.0.2:8080"), test::tcp("10.2.0.2:8081")};
   EXPECT_EQ(render_set_changes(Family::v4, from, to, SetChoice::with_fragments),
-            R"(add limpet4-endpoints 10.2.0.2,tcp:8081
-add limpet4-services 10.1.0.1,tcp:31332
-add limpet4-services 10.96.0.1,tcp:81
-del limpet4-services 10.96.0.10,udp:53
+            R"(add limpet4-endpoints 10.2.0.2,6:8081
+add limpet4-services 10.1.0.1,6:31332
+add limpet4-services 10.96.0.1,6:81
+del limpet4-services 10.96.0.10,17:53
 del limpet4-vips 10.96.0.10
-del limpet4-endpoints 10.2.0.3,udp:53
+del limpet4-endpoints 10.2.0.3,17:53
 del limpet4-hosts 10.2.0.3
 )");
   const std::string made = render_sets(Family::v6, part_of(sample_plan(), Family::v6), SetChoice::with_fragments, {});
-  EXPECT_NE(made.find("create limpet6-vips-new hash:ip family inet6 maxelem 1024\nadd limpet6-vips-new fd00:96::1\n"),
-            made.npos)
+  EXPECT_NE(
+      made.find(
+          "create limpet6-vips-new hash:ip family inet6 hashsize 1024 maxelem 1024\nadd limpet6-vips-new fd00:96::1\n"),
+      made.npos)
       << made;
   EXPECT_EQ(unchosen_sets(Family::v4, SetChoice::three, {"limpet4-hosts", "limpet4-locals"}),
             (std::vector<std::string>{"limpet4-hosts"}));
