@@ -1,5 +1,6 @@
 #include "lb/divert/diverter.h"
 
+#include <iterator>
 #include <utility>
 
 #include "lb/divert/ipset.h"
@@ -118,6 +119,30 @@ std::vector<net::Address> Diverter::all_vips() const {
   std::vector<net::Address> all = vips(wanted(Family::v4));
   for (net::Address& vip : vips(wanted(Family::v6))) all.push_back(vip);
   return all;
+}
+
+Result<Drift> Diverter::drift() {
+  Drift all;
+  for (const Family family : kFamilies) {
+    if (in_doubt_ || !is_active(wanted(family))) continue;
+    auto found = chosen_->drift(family, wanted(family));
+    if (!found) return found.error();
+    all.rules = all.rules || found->rules;
+    all.sets = all.sets || found->sets;
+    std::move(found->what.begin(), found->what.end(), std::back_inserter(all.what));
+  }
+  return all;
+}
+
+Status Diverter::repair(const Drift& drift) {
+  if (!drift || in_doubt_) return store::ok();
+  in_doubt_ = true;
+  for (const Family family : kFamilies) {
+    if (!is_active(wanted(family))) continue;
+    if (const Status done = chosen_->repair(family, wanted(family), drift); !done) return done;
+  }
+  in_doubt_ = false;
+  return store::ok();
 }
 
 Status Diverter::remove_requests() {

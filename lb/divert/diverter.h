@@ -23,6 +23,9 @@
 //
 // After a call that failed it is not known what stands in the kernel: in_doubt(); the next call writes the whole plan.
 //
+// Others write into the kernel, too, and flush. drift() tells what of limpet's is no longer as it was put there (drift.h
+// says how, and what is not seen), repair() puts back what that was, and nothing else.
+//
 // Replies of connections whose endpoint has left must still be diverted: what to keep for them is the caller's business
 // (lb/datapath/lingering.h).
 //
@@ -58,6 +61,11 @@ class Diverter {
   store::Result<Warnings> change(const datapath::PlanDelta& delta);
   /// Nothing was applied yet, or the last call failed half-way.
   bool in_doubt() const noexcept { return in_doubt_; }
+
+  /// What somebody else has changed. Nothing while in doubt: then it is not known what is to be there.
+  store::Result<Drift> drift();
+  /// Undo it. An error leaves the rules in doubt.
+  store::Status repair(const Drift& drift);
 
   store::Status remove_requests();
   store::Status remove_replies();

@@ -42,6 +42,13 @@ Result<std::vector<std::string>> present_sets(Family family) {
   return std::vector<std::string>{};
 }
 
+Result<std::string> list_sets() {
+  auto outcome = run({"ipset", "list", "-t"});
+  if (!outcome) return outcome.error();
+  if (!outcome->ok()) return failure("ipset", *outcome);
+  return std::move(outcome->out);
+}
+
 Status restore_sets(const std::string& text) {
   if (text.empty()) return store::ok();
   const auto outcome = run({"ipset", "-exist", "restore"}, text);

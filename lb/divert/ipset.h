@@ -18,6 +18,9 @@ store::Status probe_sets(const Xtables& xtables, net::Family family);
 /// limpet's sets of that family that exist. None where there is no ipset.
 store::Result<std::vector<std::string>> present_sets(net::Family family);
 
+/// What find_set_drift() reads.
+store::Result<std::string> list_sets();
+
 /// Run lines of sets.h, if there are any. Elements that are there already, or gone already, are no error.
 store::Status restore_sets(const std::string& text);
 

@@ -1,5 +1,6 @@
 #include "lb/divert/iptables_ruleset.h"
 
+#include <iterator>
 #include <utility>
 
 #include "lb/divert/ipset.h"
@@ -66,24 +67,47 @@ Status IptablesRuleset::install(Family family, const DiversionPlan& part) {
                                              ": this kernel lacks what matches " + missing +
                                              ", and there are no sets (ipset) in its place"};
   }
-  standing_[index(family)].reset();
+  written_[index(family)].reset();
   const auto present = present_sets(family);
   if (!present) return present.error();
-  const SetChoice chosen = choice(family, able);
-  if (able.sets) {
-    const Status made = restore_sets(render_sets(family, part, chosen, *present));
-    if (!made) return not_filled(made.error(), part);
-  }
-  if (const Status done = install_table(Table::mangle, family, part); !done) return done;
-  if (const Status done = install_table(Table::raw, family, part); !done) return done;
-  standing_[index(family)] = {rules(Table::mangle, family, part), rules(Table::raw, family, part)};
-  return destroy_sets(able.sets ? unchosen_sets(family, chosen, *present) : *present);
+  if (const Status done = fill_sets(family, part, *present); !done) return done;
+  if (const Status done = write_rules(family, part); !done) return done;
+  return destroy_sets(able.sets ? unchosen_sets(family, choice(family, able), *present) : *present);
 }
 
+Status IptablesRuleset::fill_sets(Family family, const DiversionPlan& part,
+                                  const std::vector<std::string>& present) const {
+  const Abilities able = *able_[index(family)];
+  if (!able.sets) return store::ok();
+  const Status made = restore_sets(render_sets(family, part, choice(family, able), present));
+  return made ? made : not_filled(made.error(), part);
+}
+
+Status IptablesRuleset::write_rules(Family family, const DiversionPlan& part) {
+  written_[index(family)].emplace();
+  for (const Table table : {Table::mangle, Table::raw}) {
+    const Status done = install_table(table, family, part);
+    if (done) continue;
+    written_[index(family)].reset();
+    return done;
+  }
+  return store::ok();
+}
+
+/// Of a family that has a Written, which it keeps up with.
 Status IptablesRuleset::install_table(Table table, Family family, const DiversionPlan& part) {
   const auto present = xtables_.traces(family, table);
   if (!present) return present.error();
-  return xtables_.restore(family, render_install(table, family, part, options_, *able_[index(family)], *present));
+  const Status done =
+      xtables_.restore(family, render_install(table, family, part, options_, *able_[index(family)], *present));
+  if (!done) return done;
+  auto seen = xtables_.standing(family, table);
+  if (!seen) return seen.error();
+  Written& written = *written_[index(family)];
+  written.rules[index(table)] = rules(table, family, part);
+  written.seen[index(table)] = std::move(*seen);
+  written.generation.reset();
+  return store::ok();
 }
 
 Status IptablesRuleset::update(Family family, const DiversionPlan& to, const PlanDelta& delta) {
@@ -92,22 +116,65 @@ Status IptablesRuleset::update(Family family, const DiversionPlan& to, const Pla
 
 /// An error if that does not suffice.
 Status IptablesRuleset::update_in_place(Family family, const DiversionPlan& to, const PlanDelta& delta) {
-  auto& standing = standing_[index(family)];
+  const auto& written = written_[index(family)];
   const auto& able = able_[index(family)];
-  if (!standing || !able || !able->sets) return Error{ErrorKind::runtime, "addresses are rules"};
+  if (!written || !able || !able->sets) return Error{ErrorKind::runtime, "addresses are rules"};
   const SetChoice chosen = choice(family, *able);
-  const std::string added = render_set_additions(family, to, delta, chosen);
+  std::string added = render_set_additions(family, to, delta, chosen);
   const std::string removed = render_set_removals(family, to, delta, chosen);
-  Rules next{rules(Table::mangle, family, to), rules(Table::raw, family, to)};
-  if (next.mangle == standing->mangle && next.raw == standing->raw) return restore_sets(added + removed);
-  if (const Status done = restore_sets(added); !done) return done;
+  std::vector<Table> stale;
   for (const Table table : {Table::mangle, Table::raw}) {
-    const auto text = table == Table::mangle ? &Rules::mangle : &Rules::raw;
-    if (next.*text == (*standing).*text) continue;
+    if (rules(table, family, to) != written->rules[index(table)]) stale.push_back(table);
+  }
+  if (stale.empty()) return restore_sets(added + removed);
+  if (const Status done = restore_sets(added); !done) return done;
+  for (const Table table : stale) {
     if (const Status done = install_table(table, family, to); !done) return done;
   }
-  *standing = std::move(next);
   return restore_sets(removed);
+}
+
+Result<Drift> IptablesRuleset::drift(Family family, const DiversionPlan& part) {
+  Drift found;
+  if (!written_[index(family)]) return found;
+  if (const Status looked = look_at_rules(family, found); !looked) return looked.error();
+  found.rules = !found.what.empty();
+  if (const Abilities able = *able_[index(family)]; able.sets) {
+    const auto listed = list_sets();
+    if (!listed) return listed.error();
+    std::vector<std::string> sets = find_set_drift(family, part, choice(family, able), *listed);
+    found.sets = !sets.empty();
+    std::move(sets.begin(), sets.end(), std::back_inserter(found.what));
+  }
+  return found;
+}
+
+Status IptablesRuleset::look_at_rules(Family family, Drift& found) {
+  Written& written = *written_[index(family)];
+  std::optional<std::uint32_t> generation;
+  if (xtables_.variant() == Variant::nft) generation = nft_generation();
+  if (generation && generation == written.generation) return store::ok();
+  for (const Table table : {Table::raw, Table::mangle}) {
+    const auto now = xtables_.standing(family, table);
+    if (!now) return now.error();
+    const bool guard = guards_ && family == Family::v4 && table == Table::raw;
+    for (const std::string& words : find_drift(table, written.seen[index(table)], *now, guard)) {
+      found.what.push_back(std::string(name_of(family)) + " " + words);
+    }
+  }
+  if (found.what.empty()) written.generation = generation;
+  return store::ok();
+}
+
+Status IptablesRuleset::repair(Family family, const DiversionPlan& part, const Drift& drift) {
+  if (drift.sets) {
+    const auto present = present_sets(family);
+    if (!present) return present.error();
+    if (const Status done = fill_sets(family, part, *present); !done) return done;
+  }
+  if (!drift.rules) return store::ok();
+  if (const Status done = write_rules(family, part); !done) return done;
+  return guards_ && family == Family::v4 ? guard() : store::ok();
 }
 
 std::string IptablesRuleset::rules(Table table, Family family, const DiversionPlan& part) const {
@@ -115,7 +182,7 @@ std::string IptablesRuleset::rules(Table table, Family family, const DiversionPl
 }
 
 Status IptablesRuleset::remove(Family family, Stage stage) {
-  standing_[index(family)].reset();
+  written_[index(family)].reset();
   return xtables_.remove(family, stage == Stage::requests ? Table::raw : Table::mangle);
 }
 
@@ -135,11 +202,13 @@ Result<bool> IptablesRuleset::guards() const {
 }
 
 Status IptablesRuleset::guard() {
+  guards_ = true;
   const auto present = xtables_.traces(Family::v4, Table::raw);
   return present ? xtables_.restore(Family::v4, render_guard(*present)) : Status(present.error());
 }
 
 Status IptablesRuleset::unguard() {
+  guards_ = false;
   const auto present = xtables_.traces(Family::v4, Table::raw);
   return present ? xtables_.restore(Family::v4, render_guard_removal(*present)) : Status(present.error());
 }

@@ -10,9 +10,11 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "lb/divert/rules.h"
 #include "lb/divert/ruleset.h"
@@ -31,6 +33,8 @@ class IptablesRuleset final : public Ruleset {
   store::Status install(net::Family family, const datapath::DiversionPlan& part) override;
   store::Status update(net::Family family, const datapath::DiversionPlan& to,
                        const datapath::PlanDelta& delta) override;
+  store::Result<Drift> drift(net::Family family, const datapath::DiversionPlan& part) override;
+  store::Status repair(net::Family family, const datapath::DiversionPlan& part, const Drift& drift) override;
   store::Status remove(net::Family family, Stage stage) override;
   store::Result<bool> diverts(net::Family family) const override;
   store::Result<bool> guards() const override;
@@ -42,21 +46,29 @@ class IptablesRuleset final : public Ruleset {
 
  private:
   static std::size_t index(net::Family family) noexcept { return family == net::Family::v4 ? 0 : 1; }
+  static std::size_t index(Table table) noexcept { return table == Table::raw ? 0 : 1; }
   SetChoice choice(net::Family family, Abilities able) const noexcept;
+  store::Status fill_sets(net::Family family, const datapath::DiversionPlan& part,
+                          const std::vector<std::string>& present) const;
+  store::Status write_rules(net::Family family, const datapath::DiversionPlan& part);
   store::Status install_table(Table table, net::Family family, const datapath::DiversionPlan& part);
   store::Status update_in_place(net::Family family, const datapath::DiversionPlan& to,
                                 const datapath::PlanDelta& delta);
+  store::Status look_at_rules(net::Family family, Drift& found);
   std::string rules(Table table, net::Family family, const datapath::DiversionPlan& part) const;
+
+  /// What stands, by Table.
+  struct Written {
+    std::array<std::string, 2> rules;  // as they would be written on a clean machine
+    std::array<Standing, 2> seen;
+    std::optional<std::uint32_t> generation = std::nullopt;  // of nf_tables, when it was so
+  };
 
   Xtables xtables_;
   Options options_;
   std::array<std::optional<Abilities>, 2> able_;
-  /// As they would be written on a clean machine; nullopt: not known to stand.
-  struct Rules {
-    std::string mangle;
-    std::string raw;
-  };
-  std::array<std::optional<Rules>, 2> standing_;
+  std::array<std::optional<Written>, 2> written_;  // nullopt: not known to stand
+  bool guards_ = false;
 };
 
 }  // namespace limpet::divert

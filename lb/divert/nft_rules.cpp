@@ -252,6 +252,23 @@ std::string render_nft_changes(Family family, const DiversionPlan& after, const 
   return text;
 }
 
+std::vector<std::string> render_nft_samples(Family family, const DiversionPlan& plan) {
+  DiversionPlan few;
+  datapath::each_list([&](auto list) {
+    const auto& all = plan.*list;
+    if (all.empty()) return;
+    few.*list = {all.front(), all[all.size() / 2], all.back()};
+    (few.*list).erase(std::unique((few.*list).begin(), (few.*list).end()), (few.*list).end());
+  });
+  std::vector<std::string> samples;
+  for (const Set& set : sets(family)) {
+    if (set.derived != nullptr) continue;
+    const Elements elements = set.of(few);
+    if (!elements.empty()) samples.push_back(nft_table(family) + " " + set.name + " { " + join(elements) + " }");
+  }
+  return samples;
+}
+
 std::string render_nft_guard() {
   return "table ip limpet-localnet {\n"
          "\tchain prerouting {\n"

@@ -21,6 +21,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "conntrack/net/address.h"
 #include "lb/datapath/diversion_plan.h"
@@ -54,6 +55,9 @@ std::string render_nft_renewal(net::Family family, const std::string& chains);
 /// A change, element by element; `after` is what it leads to. Empty if there is nothing to do.
 std::string render_nft_changes(net::Family family, const datapath::DiversionPlan& after,
                                const datapath::PlanDelta& delta);
+
+/// Of each set that has any, three elements: the first, the last, and one between. "ip limpet locals { 10.1.0.1 }"
+std::vector<std::string> render_nft_samples(net::Family family, const datapath::DiversionPlan& plan);
 
 /// The guard (rules.h): a table of its own, since it outlives the other.
 std::string render_nft_guard();

@@ -32,9 +32,9 @@ Status check(Family family, const std::string& rule) {
   return nft("table " + table + " {\n\tchain probe {\n\t\t" + rule + "\n\t}\n}\n", NftMode::check);
 }
 
-/// The table's chains and rules without its sets' elements; "" if there is no such table, no nf_tables, or no nft.
+/// The table's chains and rules without its sets' elements, and without counters; "" if there is no such table, no nf_tables, or no nft.
 Result<std::string> list(const std::string& table) {
-  const auto outcome = run({"nft", "-t", "list", "table " + table});
+  const auto outcome = run({"nft", "-s", "-t", "list", "table " + table});
   if (!outcome) {
     if (outcome.error().kind == ErrorKind::unavailable) return std::string();
     return outcome.error();
@@ -95,26 +95,63 @@ Status NftRuleset::prepare(Family family) {
 
 Status NftRuleset::install(Family family, const DiversionPlan& part) {
   const NftAbilities able = *able_[index(family)];
-  auto& chains = chains_[index(family)];
-  chains.reset();
+  written_[index(family)].reset();
   const Status done = nft(render_nft_install(family, part, options_, able));
-  if (done) chains = render_nft_chains(family, part, options_, able);
-  return done;
+  return done ? note(family, render_nft_chains(family, part, options_, able)) : done;
 }
 
-Status NftRuleset::update(Family family, const DiversionPlan& to, const PlanDelta& delta) {
-  auto& standing = chains_[index(family)];
-  if (!standing) return install(family, to);
-  std::string chains = render_nft_chains(family, to, options_, *able_[index(family)]);
-  std::string text = render_nft_changes(family, to, delta);
-  if (chains != *standing) text += render_nft_renewal(family, chains);
-  if (!text.empty() && !nft(text)) return install(family, to);
-  standing = std::move(chains);
+/// That these chains stand now.
+Status NftRuleset::note(Family family, std::string chains) {
+  auto listed = list(nft_table(family));
+  if (!listed) return listed.error();
+  written_[index(family)] = Written{std::move(chains), std::move(*listed)};
   return store::ok();
 }
 
+Status NftRuleset::update(Family family, const DiversionPlan& to, const PlanDelta& delta) {
+  const auto& written = written_[index(family)];
+  if (!written) return install(family, to);
+  std::string chains = render_nft_chains(family, to, options_, *able_[index(family)]);
+  std::string text = render_nft_changes(family, to, delta);
+  const bool same = chains == written->chains;
+  if (!same) text += render_nft_renewal(family, chains);
+  if (!text.empty() && !nft(text)) return install(family, to);
+  return same ? store::ok() : note(family, std::move(chains));
+}
+
+Result<Drift> NftRuleset::drift(Family family, const DiversionPlan& part) {
+  Drift found;
+  auto& written = written_[index(family)];
+  const auto generation = nft_generation();
+  if (!written || (generation && generation == written->generation)) return found;
+  const std::string table = nft_table(family);
+  const auto listed = list(table);
+  if (!listed) return listed.error();
+  found.rules = *listed != written->listed;
+  if (found.rules) found.what.push_back("table " + table + (listed->empty() ? " is missing" : " has other rules"));
+  for (const std::string& sample : render_nft_samples(family, part)) {
+    const auto outcome = run({"nft", "get", "element", sample});
+    if (!outcome) return outcome.error();
+    if (outcome->ok()) continue;
+    found.sets = true;
+    found.what.push_back("elements are missing: " + sample);
+  }
+  if (guards_ && family == Family::v4) {
+    const auto guarded = guards();
+    if (!guarded) return guarded.error();
+    if (!*guarded) found.rules = true, found.what.push_back(std::string("table ") + kGuardTable + " is missing");
+  }
+  if (!found) written->generation = generation;
+  return found;
+}
+
+Status NftRuleset::repair(Family family, const DiversionPlan& part, const Drift&) {
+  if (const Status done = install(family, part); !done) return done;
+  return guards_ && family == Family::v4 ? guard() : store::ok();
+}
+
 Status NftRuleset::remove(Family family, Stage stage) {
-  chains_[index(family)].reset();
+  written_[index(family)].reset();
   const std::string table = nft_table(family);
   const auto present = list(table);
   if (!present) return present.error();
@@ -140,10 +177,12 @@ Result<bool> NftRuleset::guards() const {
 }
 
 Status NftRuleset::guard() {
+  guards_ = true;
   return nft(render_nft_guard());
 }
 
 Status NftRuleset::unguard() {
+  guards_ = false;
   return nft(std::string("delete table ") + kGuardTable + "\n");
 }
 

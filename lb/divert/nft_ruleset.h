@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -32,6 +33,8 @@ class NftRuleset final : public Ruleset {
   store::Status install(net::Family family, const datapath::DiversionPlan& part) override;
   store::Status update(net::Family family, const datapath::DiversionPlan& to,
                        const datapath::PlanDelta& delta) override;
+  store::Result<Drift> drift(net::Family family, const datapath::DiversionPlan& part) override;
+  store::Status repair(net::Family family, const datapath::DiversionPlan& part, const Drift& drift) override;
   store::Status remove(net::Family family, Stage stage) override;
   store::Result<bool> diverts(net::Family family) const override;
   store::Result<bool> guards() const override;
@@ -47,7 +50,16 @@ class NftRuleset final : public Ruleset {
   std::string name_ = "nft";
   Options options_;
   std::array<std::optional<NftAbilities>, 2> able_;
-  std::array<std::optional<std::string>, 2> chains_;  // as written last; nullopt: not known to stand
+  /// What stands.
+  struct Written {
+    std::string chains;
+    std::string listed;                                      // by the kernel, without elements
+    std::optional<std::uint32_t> generation = std::nullopt;  // when it was so
+  };
+  store::Status note(net::Family family, std::string chains);
+
+  std::array<std::optional<Written>, 2> written_;  // nullopt: not known to stand
+  bool guards_ = false;
 };
 
 }  // namespace limpet::divert

@@ -4,7 +4,7 @@
 //   nft_ruleset.h        nftables: a table of limpet's own a family, with its sets
 //
 // Each works on one family at a time. Whatever stands in the kernel under limpet's names is its own, whichever process
-// put it there: install() and remove() need no memory. What is remembered of the last install() serves update() alone.
+// put it there: install() and remove() need no memory. What is remembered of the last install() serves update() and drift().
 // The Diverter chooses one and has the others removed.
 //
 // The guard (IPv4) drops packets with addresses of 127.0.0.0/8 that come from elsewhere than lo. It stands while limpet
@@ -17,6 +17,7 @@
 #include "conntrack/net/address.h"
 #include "conntrack/store/result.h"
 #include "lb/datapath/diversion_plan.h"
+#include "lb/divert/drift.h"
 #include "lb/divert/options.h"
 
 namespace limpet::divert {
@@ -44,6 +45,10 @@ class Ruleset {
   /// suffices and the kernel agrees.
   virtual store::Status update(net::Family family, const datapath::DiversionPlan& to,
                                const datapath::PlanDelta& delta) = 0;
+  /// What of the installed family, whose part this is, no longer stands as it was put there; also of the guard.
+  virtual store::Result<Drift> drift(net::Family family, const datapath::DiversionPlan& part) = 0;
+  /// Put that back: rules, sets, or both, and the guard with the rules.
+  virtual store::Status repair(net::Family family, const datapath::DiversionPlan& part, const Drift& drift) = 0;
   /// What is not there is removed already; so it is where tool or kernel lack the back-end.
   virtual store::Status remove(net::Family family, Stage stage) = 0;
   /// Do limpet's rules divert packets now?

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "lb/divert/plan_parts.h"
@@ -106,6 +109,33 @@ std::string renew(Family family, SetRole role, const DiversionPlan& plan, const 
   return text + "swap " + fresh + " " + name + "\ndestroy " + fresh + "\n";
 }
 
+/// Name → number of elements, from `ipset list -t`.
+std::map<std::string, std::size_t, std::less<>> set_sizes(std::string_view listed) {
+  constexpr std::string_view kName = "Name: ";
+  constexpr std::string_view kEntries = "Number of entries: ";
+  std::map<std::string, std::size_t, std::less<>> sizes;
+  std::string name;
+  while (!listed.empty()) {
+    const std::string_view line = listed.substr(0, listed.find('\n'));
+    listed.remove_prefix(std::min(line.size() + 1, listed.size()));
+    if (line.starts_with(kName)) name = line.substr(kName.size());
+    if (!line.starts_with(kEntries)) continue;
+    std::size_t size = 0;
+    std::from_chars(line.data() + kEntries.size(), line.data() + line.size(), size);
+    sizes.insert_or_assign(name, size);
+  }
+  return sizes;
+}
+
+/// `found` where that will do.
+std::size_t expected_size(SetRole role, const DiversionPlan& plan, std::size_t found) {
+  std::size_t expected = found;
+  if (role == SetRole::hosts) return plan.endpoints.empty() || found > 0 ? found : 1;
+  if (role == SetRole::vips) return found > 0 ? found : vips(plan).size();
+  with_list(role, plan, [&](const auto& list) { expected = list.size(); });
+  return expected;
+}
+
 }  // namespace
 
 std::string set_name(Family family, SetRole role) {
@@ -162,6 +192,24 @@ std::vector<std::string> unchosen_sets(Family family, SetChoice choice, const st
     if (is_chosen(role, choice)) std::erase(unchosen, set_name(family, role));
   }
   return unchosen;
+}
+
+std::vector<std::string> find_set_drift(Family family, const DiversionPlan& plan, SetChoice choice,
+                                        std::string_view listed) {
+  const auto sizes = set_sizes(listed);
+  std::vector<std::string> found;
+  for (const SetRole role : kRoles) {
+    if (!is_chosen(role, choice)) continue;
+    const std::string name = set_name(family, role);
+    const auto size = sizes.find(name);
+    if (size == sizes.end()) {
+      found.push_back("set " + name + " is missing");
+    } else if (const std::size_t expected = expected_size(role, plan, size->second); size->second != expected) {
+      found.push_back("set " + name + " has " + std::to_string(size->second) + " elements instead of " +
+                      std::to_string(expected));
+    }
+  }
+  return found;
 }
 
 std::string render_destroy(const std::vector<std::string>& present) {

@@ -57,6 +57,11 @@ std::string render_set_removals(net::Family family, const datapath::DiversionPla
 /// Those of `present` that the rules do not look into with that choice.
 std::vector<std::string> unchosen_sets(net::Family family, SetChoice choice, const std::vector<std::string>& present);
 
+/// What of the sets is not as the plan (one family's part) asks for, in words. `listed`: the text of `ipset list -t`.
+/// Of the sets of addresses for fragments it is only asked whether they are empty.
+std::vector<std::string> find_set_drift(net::Family family, const datapath::DiversionPlan& plan, SetChoice choice,
+                                        std::string_view listed);
+
 /// Destroy them. Rules must no longer name them.
 std::string render_destroy(const std::vector<std::string>& present);
 

@@ -1,6 +1,7 @@
 #include "lb/divert/traces.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 
 namespace limpet::divert {
@@ -10,6 +11,8 @@ namespace {
 constexpr std::array<Hooked, 2> kRaw{{{"PREROUTING", "LIMPET-PREROUTING"}, {"OUTPUT", "LIMPET-OUTPUT"}}};
 constexpr std::array<Hooked, 2> kMangle{{{"POSTROUTING", "LIMPET-POSTROUTING"}, {"INPUT", "LIMPET-INPUT"}}};
 constexpr std::string_view kHelpers[] = {kRepliesChain, kIcmpChain, kFragmentsChain, kProbeChain};
+
+constexpr std::size_t kGuardRules = 2;  // of rules.h
 
 enum class Owner { others, diversion, guard };
 
@@ -51,6 +54,44 @@ Owner target_owner(std::string_view rule) noexcept {
   return Owner::others;
 }
 
+std::string_view take_line(std::string_view& text) noexcept {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(line.size() + 1, text.size()));
+  return line;
+}
+
+bool by_name(const Standing::Chain& a, const Standing::Chain& b) noexcept {
+  return a.name < b.name;
+}
+
+/// iptables-save declares all chains before the first rule.
+void add_rule(Standing& standing, std::string_view chain, std::string_view rule) {
+  for (Standing::Chain& known : standing.chains) {
+    if (known.name != chain) continue;
+    ++known.rules;
+    known.print = known.print * 0x9e3779b97f4a7c15 + std::hash<std::string_view>{}(rule);
+  }
+}
+
+Standing::Jump after_one_more(Standing::Jump before, bool behind_others) noexcept {
+  if (before != Standing::Jump::missing) return Standing::Jump::repeated;
+  return behind_others ? Standing::Jump::behind : Standing::Jump::first;
+}
+
+const char* to_words(Standing::Jump jump) noexcept {
+  switch (jump) {
+    case Standing::Jump::missing:
+      return "is missing";
+    case Standing::Jump::behind:
+      return "stands behind other rules";
+    case Standing::Jump::repeated:
+      return "is there more than once";
+    case Standing::Jump::first:
+      break;
+  }
+  return "is there";
+}
+
 std::string begin(Table table) {
   return "*" + std::string(to_string(table)) + "\n";
 }
@@ -68,8 +109,7 @@ const std::array<Hooked, 2>& hooked(Table table) noexcept {
 Traces find_traces(std::string_view saved) {
   Traces traces;
   while (!saved.empty()) {
-    const std::string_view line = saved.substr(0, saved.find('\n'));
-    saved.remove_prefix(std::min(line.size() + 1, saved.size()));
+    const std::string_view line = take_line(saved);
     std::string_view rest = line;
     if (line.starts_with(':')) {
       const std::string_view chain = take_word(rest).substr(1);
@@ -85,6 +125,61 @@ Traces find_traces(std::string_view saved) {
     }
   }
   return traces;
+}
+
+Standing find_standing(Table table, std::string_view saved) {
+  Standing standing;
+  std::array<bool, 2> others{};  // rules that stand in the base chain before what comes
+  std::size_t guard_rules = 0;
+  bool guard_jump = false;
+  while (!saved.empty()) {
+    const std::string_view line = take_line(saved);
+    std::string_view rest = line;
+    const std::string_view word = take_word(rest);
+    if (line.starts_with(':') && owner_of(word.substr(1)) == Owner::diversion) {
+      standing.chains.push_back({std::string(word.substr(1))});
+    }
+    if (word != "-A") continue;
+    const std::string_view chain = take_word(rest);
+    const Owner owner = owner_of(chain);
+    if (owner == Owner::diversion) add_rule(standing, chain, rest);
+    if (owner == Owner::guard) ++guard_rules;
+    const auto& hooks = hooked(table);
+    for (std::size_t i = 0; i < hooks.size(); ++i) {
+      if (chain != hooks[i].base) continue;
+      const Owner target = target_owner(rest);
+      if (target == Owner::guard) guard_jump = true;
+      if (target == Owner::diversion) standing.jumps[i] = after_one_more(standing.jumps[i], others[i]);
+      if (target == Owner::others) others[i] = true;
+    }
+  }
+  std::sort(standing.chains.begin(), standing.chains.end(), by_name);
+  standing.guarded = guard_jump && guard_rules == kGuardRules;
+  return standing;
+}
+
+std::vector<std::string> find_drift(Table table, const Standing& then, const Standing& now, bool guard) {
+  std::vector<std::string> found;
+  const auto add = [&](std::string_view what, const std::string& is) {
+    found.push_back(std::string(to_string(table)) + " table: " + std::string(what) + " " + is);
+  };
+  for (const Standing::Chain& chain : then.chains) {
+    const auto same = std::lower_bound(now.chains.begin(), now.chains.end(), chain, by_name);
+    if (same == now.chains.end() || same->name != chain.name) {
+      add(chain.name, "is missing");
+    } else if (same->rules != chain.rules) {
+      add(chain.name, "has " + std::to_string(same->rules) + " rules instead of " + std::to_string(chain.rules));
+    } else if (*same != chain) {
+      add(chain.name, "has other rules");
+    }
+  }
+  for (std::size_t i = 0; i < now.jumps.size(); ++i) {
+    const Hooked& hook = hooked(table)[i];
+    if (now.jumps[i] == Standing::Jump::first) continue;
+    add("the jump from " + std::string(hook.base) + " to " + std::string(hook.chain), to_words(now.jumps[i]));
+  }
+  if (guard && !now.guarded) add(kGuardChain, "is not as it was");
+  return found;
 }
 
 std::string delete_rule(const std::string& rule) {

@@ -3,10 +3,16 @@
 //   chains, jumps    the diversion's: LIMPET-…, and the rules of other chains that lead to them
 //   guard            LIMPET-LOCALNET and the jumps to it: they outlive the diversion by a moment (rules.h)
 //
+// And whether it still stands as it was put there: a Standing is what one look at a table has seen of it, for another look
+// to be compared with. Rules of a chain count and their order does; so does that the jump to it is there once, before
+// all rules but the guard's.
+//
 // limpet's chains are known by their names alone, whichever process or version made them.
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +47,25 @@ struct Traces {
   /// Nothing of the diversion; the guard may be there.
   bool empty() const noexcept { return chains.empty() && jumps.empty(); }
 };
+
+struct Standing {
+  struct Chain {
+    std::string name;
+    std::size_t rules = 0;
+    std::size_t print = 0;  // of their text, in their order
+    friend bool operator==(const Chain&, const Chain&) = default;
+  };
+  enum class Jump : std::uint8_t { missing, first, behind /* other rules */, repeated };
+  std::vector<Chain> chains;    // sorted by name, the guard's excepted
+  std::array<Jump, 2> jumps{};  // as hooked() names them
+  bool guarded = false;         // the guard is complete, and jumped to
+};
+
+/// `saved` as above.
+Standing find_standing(Table table, std::string_view saved);
+
+/// What of `then` is not so `now`, in words. `guard`: it is to be there.
+std::vector<std::string> find_drift(Table table, const Standing& then, const Standing& now, bool guard);
 
 /// Find them in the text of `iptables-save -t TABLE`. Any bytes are accepted; what is not understood is not limpet's.
 Traces find_traces(std::string_view saved);

@@ -104,13 +104,24 @@ std::string Xtables::tool(Family family, const char* suffix) const {
   return (family == Family::v4 ? name_ : "ip6" + name_.substr(2)) + suffix;
 }
 
-Result<Traces> Xtables::traces(Family family, Table table) const {
-  if (variant_ == Variant::legacy && !legacy_table_exists(family, table)) return Traces{};
+/// Empty where there is no such table.
+Result<std::string> Xtables::save(Family family, Table table) const {
+  if (variant_ == Variant::legacy && !legacy_table_exists(family, table)) return std::string();
   const std::string program = tool(family, "-save");
-  const auto outcome = run({program, "-t", std::string(to_string(table))});
+  auto outcome = run({program, "-t", std::string(to_string(table))});
   if (!outcome) return outcome.error();
   if (!outcome->ok()) return failure(program, *outcome);
-  return find_traces(outcome->out);
+  return std::move(outcome->out);
+}
+
+Result<Traces> Xtables::traces(Family family, Table table) const {
+  const auto saved = save(family, table);
+  return saved ? find_traces(*saved) : Result<Traces>(saved.error());
+}
+
+Result<Standing> Xtables::standing(Family family, Table table) const {
+  const auto saved = save(family, table);
+  return saved ? find_standing(table, *saved) : Result<Standing>(saved.error());
 }
 
 Status Xtables::restore(Family family, const std::string& transaction) const {

@@ -51,6 +51,8 @@ class Xtables {
 
   /// What of limpet's stands in the table. Never creates the table.
   store::Result<Traces> traces(net::Family family, Table table) const;
+  /// How it stands there. Never creates the table.
+  store::Result<Standing> standing(net::Family family, Table table) const;
   /// One transaction. Errors carry the tool's words.
   store::Status restore(net::Family family, const std::string& transaction) const;
   /// Ok if the kernel accepts a rule with each of the features, which are of one table.
@@ -62,6 +64,7 @@ class Xtables {
  private:
   Xtables(Variant variant, std::string name) : variant_(variant), name_(std::move(name)) {}
   std::string tool(net::Family family, const char* suffix) const;
+  store::Result<std::string> save(net::Family family, Table table) const;
 
   Variant variant_;
   std::string name_;
