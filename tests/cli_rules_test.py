@@ -63,7 +63,7 @@ class Rules(cli_case.Case):
         rules.write_text(done.stdout)
         again = limpet("rules", "import", rules, "--node", "here")
         self.assertEqual((again.returncode, again.stdout), (0, first.read_text()))
-        self.assertRegex(again.stderr, r"\A\d+ rules take no part in a service: .*\n\Z", "the frame in the table filter")
+        self.assertRegex(again.stderr, r"\A\d+ rules take no part in a service: .*\n\Z", "the frame in filter")
 
     def test_export_is_of_one_family(self):
         done = limpet("rules", "export", "-c", SEED, "--family", "6")
