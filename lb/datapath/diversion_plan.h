@@ -6,6 +6,8 @@
 //               the node's addresses
 //   endpoints   every (protocol, address, port) that may answer
 //   locals      the node's own addresses: where replies to masqueraded flows arrive
+//   addresses,  whole addresses and networks of services, whose every other port and protocol is to be refused: requests,
+//   prefixes    whatever they are but ICMP, which is none of theirs. No address stands in one of the prefixes
 //
 // Each list is sorted and free of duplicates, so that two plans can be compared and differences applied.
 //
@@ -35,6 +37,8 @@ struct DiversionPlan {
   std::vector<L4Address> services;
   std::vector<L4Address> endpoints;
   std::vector<net::Address> locals;
+  std::vector<net::Address> addresses{};
+  std::vector<net::Prefix> prefixes{};
   friend bool operator==(const DiversionPlan&, const DiversionPlan&) = default;
 };
 
@@ -52,6 +56,8 @@ constexpr void each_list(Visit visit) {
   visit(&DiversionPlan::services);
   visit(&DiversionPlan::endpoints);
   visit(&DiversionPlan::locals);
+  visit(&DiversionPlan::addresses);
+  visit(&DiversionPlan::prefixes);
 }
 
 inline PlanDelta difference(const DiversionPlan& from, const DiversionPlan& to) {
@@ -89,7 +95,7 @@ inline void amend(DiversionPlan& plan, const PlanDelta& delta) {
   });
 }
 
-/// What either asks for.
+/// What either asks for. An address of one may stand in a prefix of the other: it is diverted once all the same.
 inline DiversionPlan united(DiversionPlan one, const DiversionPlan& other) {
   const auto take = [](auto& into, const auto& from) {
     into.insert(into.end(), from.begin(), from.end());

@@ -57,7 +57,7 @@ Status IptablesRuleset::prepare(Family family) {
 }
 
 SetChoice IptablesRuleset::choice(Family family, Abilities able) const noexcept {
-  return queues_fragments(family, options_, able) ? SetChoice::with_fragments : SetChoice::three;
+  return queues_fragments(family, options_, able) ? SetChoice::with_fragments : SetChoice::usual;
 }
 
 Status IptablesRuleset::install(Family family, const DiversionPlan& part) {

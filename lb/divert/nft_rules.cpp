@@ -71,7 +71,7 @@ Elements without_ports(const std::vector<net::Address>& list) {
   return found;
 }
 
-std::array<Set, 6> sets(Family family) {
+std::array<Set, 7> sets(Family family) {
   const std::string address = family == Family::v4 ? "ipv4_addr" : "ipv6_addr";
   const std::string port = address + " . inet_proto . inet_service";
   const std::string message = address + " . " + icmp(family) + "_type . " + icmp(family) + "_code";
@@ -79,6 +79,7 @@ std::array<Set, 6> sets(Family family) {
            {"hosts", address, [](const DiversionPlan& plan) { return without_ports(hosts(plan)); }, hosts_delta},
            {"endpoints", port, [](const DiversionPlan& plan) { return with_ports(plan.endpoints, false); }},
            {"vips", address, [](const DiversionPlan& plan) { return without_ports(vips(plan)); }, vips_delta},
+           {"addresses", address, [](const DiversionPlan& plan) { return without_ports(plan.addresses); }},
            {"services", port, [](const DiversionPlan& plan) { return with_ports(plan.services, false); }},
            {"echoes", message, [](const DiversionPlan& plan) { return with_ports(plan.services, true); }}}};
 }
@@ -130,6 +131,7 @@ class Renderer {
     if (!queues_fragments()) rule(nft_defragmenting_rule(family_));
     to_service(serves_loopback(plan_) ? "ip daddr != 127.0.0.0/8 " : "");
     rule(from_endpoint() + ip_ + " daddr @locals " + reply_);
+    to_refused();
     to_endpoint();
     icmp_errors("");
     if (!queues_fragments()) return;
@@ -143,6 +145,7 @@ class Renderer {
       if (options_.reset_rejected_tcp) rule(marked_ + "tcp flags & rst == rst notrack");
     }
     to_service("");
+    to_refused();
     to_endpoint();
     icmp_errors(mark_ + "== 0x0 ");
   }
@@ -165,6 +168,14 @@ class Renderer {
     const bool echo = std::any_of(plan_.services.begin(), plan_.services.end(),
                                   [](const L4Address& service) { return is_icmp(service.protocol); });
     if (echo) rule(ip_ + " daddr . " + icmp_ + " type . " + icmp_ + " code @echoes " + queue_);
+  }
+
+  void to_refused() {
+    const std::string others = std::string("meta l4proto != ") + (family_ == Family::v4 ? "icmp " : "icmpv6 ");
+    for (const net::Prefix& prefix : plan_.prefixes) {
+      rule(ip_ + " daddr " + prefix.to_string() + " " + others + queue_);
+    }
+    if (!plan_.addresses.empty()) rule(ip_ + " daddr @addresses " + others + queue_);
   }
 
   std::string from_endpoint() const { return ip_ + " saddr . meta l4proto . th sport @endpoints "; }

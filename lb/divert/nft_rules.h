@@ -3,6 +3,7 @@
 //   table ip limpet     sets services, endpoints   address . protocol . port        (table ip6 limpet alike)
 //                            echoes                address . ICMP type . code
 //                            locals, hosts, vips   addresses; the latter two for fragments only
+//                            addresses             of services, whose other ports are refused
 //                       chains prerouting, output       priority -300 (raw)
 //                              postrouting, input       priority -150 (mangle)
 //

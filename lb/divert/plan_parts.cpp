@@ -27,6 +27,16 @@ std::vector<Address> addresses(const std::vector<L4Address>& list) {
 constexpr Protocol kProtocols[] = {Protocol::icmp,  Protocol::tcp,  Protocol::udp,
                                    Protocol::icmp6, Protocol::sctp, Protocol::udplite};
 
+net::Family family_of(const L4Address& entry) noexcept {
+  return entry.at.address.family();
+}
+net::Family family_of(const Address& address) noexcept {
+  return address.family();
+}
+net::Family family_of(const net::Prefix& prefix) noexcept {
+  return prefix.address().family();
+}
+
 /// How many entries of a sorted list are at that address.
 std::ptrdiff_t count_at(const std::vector<L4Address>& list, const Address& address) {
   std::ptrdiff_t found = 0;
@@ -99,16 +109,15 @@ AddressDelta hosts_delta(const DiversionPlan& after, const PlanDelta& delta) {
 
 DiversionPlan part_of(const DiversionPlan& plan, net::Family family) {
   DiversionPlan part;
-  const auto belongs = [family](const L4Address& entry) { return entry.at.address.family() == family; };
-  std::copy_if(plan.services.begin(), plan.services.end(), std::back_inserter(part.services), belongs);
-  std::copy_if(plan.endpoints.begin(), plan.endpoints.end(), std::back_inserter(part.endpoints), belongs);
-  std::copy_if(plan.locals.begin(), plan.locals.end(), std::back_inserter(part.locals),
-               [family](const Address& address) { return address.family() == family; });
+  datapath::each_list([&](auto list) {
+    std::ranges::copy_if(plan.*list, std::back_inserter(part.*list),
+                         [family](const auto& entry) { return family_of(entry) == family; });
+  });
   return part;
 }
 
 bool is_active(const DiversionPlan& part) noexcept {
-  return !part.services.empty() || !part.endpoints.empty();
+  return !part.services.empty() || !part.endpoints.empty() || !part.addresses.empty() || !part.prefixes.empty();
 }
 
 bool serves_loopback(const DiversionPlan& plan) noexcept {

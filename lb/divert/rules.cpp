@@ -104,10 +104,12 @@ class Renderer {
     }
     to_service("LIMPET-PREROUTING", false);
     masqueraded_replies();
+    to_refused("LIMPET-PREROUTING");
     to_endpoint("LIMPET-PREROUTING");
     icmp_errors("LIMPET-PREROUTING");
     notrack();
     to_service("LIMPET-OUTPUT", true);
+    to_refused("LIMPET-OUTPUT");
     to_endpoint("LIMPET-OUTPUT");
     icmp_errors("LIMPET-OUTPUT");
     if (able_.icmp) rule(kIcmpChain, mark_match(options_.mark_mask) + " -j RETURN\n");
@@ -144,6 +146,18 @@ class Renderer {
     for (const L4Address& service : plan_.services) {
       if (!with_loopback && service.at.address.is_loopback()) continue;
       rule(chain, port_match(Side::destination, service) + request_);
+    }
+  }
+
+  /// Whatever is no service's there. Echo requests to a service are matched before.
+  void to_refused(std::string_view chain) {
+    const std::string others = family_ == Family::v4 ? " ! -p icmp" : " ! -p ipv6-icmp";
+    for (const net::Prefix& prefix : plan_.prefixes) rule(chain, " -d " + prefix.to_string() + others + request_);
+    if (able_.sets && plan_.addresses.size() > options_.short_list) {
+      return rule(chain, others + set_match(family_, SetRole::addresses, "dst") + request_);
+    }
+    for (const net::Address& address : plan_.addresses) {
+      rule(chain, address_match(Side::destination, address) + others + request_);
     }
   }
 

@@ -3,8 +3,11 @@
 //   raw    PREROUTING  ─▶ LIMPET-PREROUTING   (whole datagrams: see below)
 //                                             to a service                   ─▶ NFQUEUE  request
 //                                             from an endpoint, to the node  ─▶ NFQUEUE  reply, masqueraded
+//                                             to a service's address, in one
+//                                             of its networks, but ICMP      ─▶ NFQUEUE  request, to be refused
 //          OUTPUT      ─▶ LIMPET-OUTPUT       (an answer of limpet's own     ─▶ CT --notrack, and on)
 //                                             to a service                   ─▶ NFQUEUE  request
+//                                             the same addresses, networks   ─▶ NFQUEUE  request, to be refused
 //          both                               to an endpoint, if direct      ─▶ NFQUEUE  direct
 //                                             ICMP   ─▶ LIMPET-ICMP   error  ─▶ NFQUEUE  error
 //   mangle POSTROUTING ─▶ LIMPET-POSTROUTING  mark bit set                   ─▶ NFQUEUE  request, masqueraded
@@ -12,7 +15,7 @@
 //          INPUT       ─▶ LIMPET-INPUT        from an endpoint               ─▶ NFQUEUE  reply, local client
 //          both                               ICMP   ─▶ LIMPET-ICMP   error  ─▶ NFQUEUE  error
 //
-// With sets each line above is one rule. Without, it is one rule per address, and "from an endpoint, to the node"
+// With sets each line above is one rule, but networks, which are few, have one each. Without, it is one rule per address, and "from an endpoint, to the node"
 // takes a chain of its own, LIMPET-REPLIES, so that the rules number endpoints + locals, not their product.
 // Services at 127.0.0.0/8 are matched at OUTPUT only: what reaches PREROUTING with such a destination is either limpet's
 // own work, on its way through lo, or a neighbour's attempt at what is none of its business.

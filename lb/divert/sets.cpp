@@ -23,8 +23,8 @@ constexpr std::size_t kMinimumCapacity = 1024;
 constexpr std::size_t kElementsPerBucket = 4;  // the kernel doubles the buckets from about 12 on
 constexpr std::string_view kNew = "-new";
 /// In the order of filling; emptied in reverse.
-constexpr std::array<SetRole, 5> kRoles{SetRole::locals, SetRole::hosts, SetRole::endpoints, SetRole::vips,
-                                        SetRole::services};
+constexpr std::array<SetRole, 6> kRoles{SetRole::locals, SetRole::hosts,     SetRole::endpoints,
+                                        SetRole::vips,   SetRole::addresses, SetRole::services};
 
 bool is_chosen(SetRole role, SetChoice choice) noexcept {
   return choice == SetChoice::with_fragments || (role != SetRole::hosts && role != SetRole::vips);
@@ -54,6 +54,8 @@ void with_list(SetRole role, const DiversionPlan& plan, Use use) {
       return use(vips(plan));
     case SetRole::endpoints:
       return use(plan.endpoints);
+    case SetRole::addresses:
+      return use(plan.addresses);
     case SetRole::services:
       return use(plan.services);
   }
@@ -139,7 +141,8 @@ std::size_t expected_size(SetRole role, const DiversionPlan& plan, std::size_t f
 }  // namespace
 
 std::string set_name(Family family, SetRole role) {
-  constexpr std::array<const char*, kRoles.size()> names{"locals", "hosts", "endpoints", "vips", "services"};
+  constexpr std::array<const char*, kRoles.size()> names{"locals", "hosts",     "endpoints",
+                                                         "vips",   "addresses", "services"};
   return (family == Family::v4 ? "limpet4-" : "limpet6-") + std::string(names[static_cast<std::size_t>(role)]);
 }
 

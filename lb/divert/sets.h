@@ -3,6 +3,7 @@
 //   limpet4-services    hash:ip,port   every (address, protocol:port) that clients address
 //   limpet4-endpoints   hash:ip,port   every one that may answer
 //   limpet4-locals      hash:ip        the node's own addresses             limpet6-… the same for IPv6
+//   limpet4-addresses   hash:ip        services' addresses whose other ports are refused
 //   limpet4-hosts       hash:ip        endpoints' addresses      } only where later fragments, which
 //   limpet4-vips        hash:ip        services' other addresses } have no ports, are queued (rules.h)
 //
@@ -27,7 +28,7 @@
 
 namespace limpet::divert {
 
-enum class SetRole { locals, hosts, endpoints, vips, services };
+enum class SetRole { locals, hosts, endpoints, vips, addresses, services };
 
 /// For trying out the set match (xtables.h).
 inline constexpr std::string_view kProbeSet = "limpet-probe";
@@ -42,7 +43,7 @@ std::size_t set_capacity(std::size_t elements) noexcept;
 std::vector<std::string> find_sets(std::string_view listed, net::Family family);
 
 /// Which sets the rules look into.
-enum class SetChoice { three, with_fragments };
+enum class SetChoice { usual, with_fragments };
 
 /// Make the sets what the plan (one family's part) asks for. `present`: those of limpet's sets that exist.
 std::string render_sets(net::Family family, const datapath::DiversionPlan& plan, SetChoice choice,

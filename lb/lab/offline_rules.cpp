@@ -39,6 +39,12 @@ bool OfflineRules::is_endpoint(net::Protocol protocol, const net::AddressPort& a
   return holds(plan_.endpoints, {protocol, at});
 }
 
+bool OfflineRules::is_refused(net::Protocol protocol, const net::Address& address) const {
+  if (protocol == net::Protocol::icmp || protocol == net::Protocol::icmp6) return false;
+  const auto contains = [&](const net::Prefix& prefix) { return prefix.contains(address); };
+  return std::ranges::any_of(plan_.prefixes, contains) || holds(plan_.addresses, address);
+}
+
 bool OfflineRules::divert(const PacketFacts& packet, Hook hook, std::uint32_t mark) const {
   if (packet.kind == Kind::unreadable) return false;
   if (packet.kind == Kind::icmp_error) return true;
@@ -52,11 +58,13 @@ bool OfflineRules::divert_destination(const PacketFacts& packet, Hook hook) cons
   const auto& [protocol, source, destination] = packet.tuple;
   const bool to_node = hook == Hook::prerouting && holds(plan_.locals, destination.address);
   if (packet.kind == Kind::later_fragment) {
-    return hook == Hook::prerouting && (to_node || holds(service_addresses_, destination.address));
+    const bool to_vip = holds(service_addresses_, destination.address);
+    return (hook == Hook::prerouting && (to_node || to_vip)) || is_refused(protocol, destination.address);
   }
   const bool loopback = hook == Hook::prerouting && destination.address.is_loopback();  // served at OUTPUT only
   if (!loopback && is_service(protocol, destination)) return true;
   if (to_node && is_endpoint(protocol, source)) return true;
+  if (is_refused(protocol, destination.address)) return true;
   return direct_ && is_endpoint(protocol, destination);
 }
 

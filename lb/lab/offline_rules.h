@@ -3,7 +3,8 @@
 // The same table as lb/divert/rules.h, asked instead of installed:
 //
 //   PREROUTING, OUTPUT    to a service; PREROUTING also from an endpoint to one of the node's addresses (a reply to a
-//                         masqueraded connection); to an endpoint if direct flows are watched; ICMP errors
+//                         masqueraded connection); to addresses and networks of services that refuse what is not ICMP;
+//                         to an endpoint if direct flows are watched; ICMP errors
 //   POSTROUTING           the mark bit; from an endpoint; ICMP errors
 //   INPUT                 from an endpoint; ICMP errors
 //   later fragments       by addresses alone, as on a node whose kernel does not put datagrams together
@@ -31,6 +32,7 @@ class OfflineRules {
   bool is_endpoint(net::Protocol protocol, const net::AddressPort& at) const;
 
  private:
+  bool is_refused(net::Protocol protocol, const net::Address& address) const;
   bool divert_destination(const PacketFacts& packet, datapath::Hook hook) const;
 
   datapath::DiversionPlan plan_;

@@ -78,9 +78,6 @@ void read_compat(Fields& node, NodeConfig& config) {
   node.read("compat", modes, config.compat);
   node.read_list("serviceCIDRs", format::Cidr{}, config.service_cidrs);
   if (config.compat == Compat::nftables) {
-    node.warning("compat",
-                 "unknown ports of clusterIPs and unknown addresses of serviceCIDRs are refused by explain and replay "
-                 "alone: the daemon does not divert them");
     if (!node.has("nodePortAddresses")) config.node_port_primary_only = true;
     if (config.localhost_node_ports) {
       node.warning("localhostNodePorts", "localhostNodePorts has no effect with compat: nftables");

@@ -35,6 +35,7 @@ class NodeRules {
   bool masquerade_all() const noexcept { return config_.masquerade_all; }
   /// Are connections to no service's port refused where the address is a service's (compat: nftables)?
   bool is_strict() const noexcept { return config_.compat == Compat::nftables; }
+  const std::vector<net::Prefix>& service_cidrs() const noexcept { return config_.service_cidrs; }
   /// Is it in serviceCIDRs?
   bool is_service_address(const net::Address& address) const noexcept;
   /// The node's primary address, configured or as the NodeView has it; none: it has none of this family.

@@ -108,7 +108,7 @@ Match Snapshot::match(const datapath::NewConnection& connection, const node::Nod
   } else {
     const auto node_port = node_ports_.find(node_port_key(protocol, destination.address.family(), destination.port));
     if (node_port == node_ports_.end() || !node_.accepts_node_ports(destination.address, view)) {
-      return match_none(connection.tuple);
+      return match_none(connection.tuple, view);
     }
     match.port = node_port->second.port;
     match.door = Door::node_port;
@@ -117,9 +117,10 @@ Match Snapshot::match(const datapath::NewConnection& connection, const node::Nod
   return match.door == Door::cluster_ip ? match_cluster_ip(match, connection) : match_external(match, connection, view);
 }
 
-Match Snapshot::match_none(const net::Tuple& tuple) const {
+Match Snapshot::match_none(const net::Tuple& tuple, const node::NodeView& view) const {
   Match match;
   if (!node_.is_strict() || is_icmp(tuple.protocol)) return match;
+  if (node_.is_local(tuple.destination.address, view) || view.is_local(tuple.destination.address)) return match;
   if (cluster_ips_.contains(tuple.destination.address)) {
     match.action = Action::reject;
     match.reason = Reason::no_such_port;
@@ -204,9 +205,13 @@ datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
     }
     for (const Endpoint& endpoint : service.endpoints) plan.endpoints.push_back({service.protocol, endpoint.at});
   }
-  sort_unique(plan.services);
-  sort_unique(plan.endpoints);
-  sort_unique(plan.locals);
+  if (node_.is_strict()) {
+    for (const net::Address& address : cluster_ips_) {
+      if (!own(address) && !node_.is_service_address(address)) plan.addresses.push_back(address);
+    }
+    plan.prefixes = node_.service_cidrs();
+  }
+  datapath::each_list([&](auto list) { sort_unique(plan.*list); });
   return plan;
 }
 

@@ -24,7 +24,8 @@
 //
 //   no usable endpoint anywhere → reject;  set empty → drop
 //
-//   compat: nftables    another port of a clusterIP → reject;  an address in serviceCIDRs that is no clusterIP → drop
+//   compat: nftables    another port of a clusterIP → reject;  an address in serviceCIDRs that is no clusterIP → drop;
+//                       neither where the node itself owns the address: its other ports are its own
 //
 // Source: kube-proxy's iptables mode (pkg/proxy/iptables/proxier.go, v1.34), chains KUBE-SVC, -SVL, -EXT, -FW; its
 // nftables mode (pkg/proxy/nftables/proxier.go, v1.34), chain cluster-ips-check.
@@ -103,7 +104,7 @@ class Snapshot {
   std::vector<std::string> candidates(const Match& match) const;
 
   /// Echo requests to a clusterIP are diverted if they are to be answered, but where the node owns the address: there
-  /// its kernel answers.
+  /// its kernel answers. So are whole clusterIPs and serviceCIDRs, with compat: nftables.
   datapath::DiversionPlan diversion(const node::NodeView& view) const;
   const NodeRules& node() const noexcept { return node_; }
   std::span<const std::shared_ptr<const ServicePort>> ports() const noexcept { return ports_; }
@@ -123,7 +124,7 @@ class Snapshot {
   Match match_cluster_ip(Match match, const datapath::NewConnection& connection) const;
   Match match_external(Match match, const datapath::NewConnection& connection, const node::NodeView& view) const;
   /// No service has this destination.
-  Match match_none(const net::Tuple& tuple) const;
+  Match match_none(const net::Tuple& tuple, const node::NodeView& view) const;
   bool admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const;
 
   NodeRules node_;

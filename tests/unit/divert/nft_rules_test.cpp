@@ -36,6 +36,9 @@ TEST(NftRules, ATransactionReplacesContentsNotChains) {
 	set vips {
 		type ipv4_addr
 	}
+	set addresses {
+		type ipv4_addr
+	}
 	set services {
 		type ipv4_addr . inet_proto . inet_service
 	}
@@ -59,6 +62,7 @@ flush set ip limpet locals
 flush set ip limpet hosts
 flush set ip limpet endpoints
 flush set ip limpet vips
+flush set ip limpet addresses
 flush set ip limpet services
 flush set ip limpet echoes
 flush chain ip limpet prerouting
@@ -81,6 +85,9 @@ table ip limpet {
 	set vips {
 		type ipv4_addr
 		elements = { 10.96.0.1, 10.96.0.10 }
+	}
+	set addresses {
+		type ipv4_addr
 	}
 	set services {
 		type ipv4_addr . inet_proto . inet_service
@@ -160,6 +167,32 @@ TEST(NftRules, EveryOption) {
 		frag frag-off != 0 ip6 saddr @hosts queue num 0-3 bypass
 	}
 )");
+}
+
+// Whole addresses and networks, behind what is a service's and what is a reply; but not ICMP.
+TEST(NftRules, WhatIsNoServicesIsBroughtToBeRefused) {
+  DiversionPlan plan = part_of(sample_plan(), Family::v6);
+  plan.addresses = {*net::Address::parse("fd00:97::1")};
+  plan.prefixes = {*net::Prefix::parse("fd00:96::/112")};
+  const std::string text = render_nft_chains(Family::v6, plan, {}, {.tproxy = true});
+  const std::string rules = R"(		ip6 daddr fd00:96::/112 meta l4proto != icmpv6 queue num 0
+		ip6 daddr @addresses meta l4proto != icmpv6 queue num 0
+)";
+  const std::string request = "\t\tip6 daddr . meta l4proto . th dport @services queue num 0\n";
+  EXPECT_NE(text.find(request + rules), text.npos) << "at output: " << text;
+  EXPECT_NE(text.find("daddr @locals queue num 0\n" + rules), text.npos) << "at prerouting: " << text;
+}
+
+TEST(NftRules, SamplesAreTheEndsAndTheMiddle) {
+  DiversionPlan plan;
+  for (const char* vip : {"10.96.0.1:80", "10.96.0.2:80", "10.96.0.3:80", "10.96.0.4:80", "10.96.0.5:80"}) {
+    plan.services.push_back(test::tcp(vip));
+  }
+  plan.locals = {*net::Address::parse("10.1.0.1")};
+  EXPECT_EQ(render_nft_samples(Family::v4, plan),
+            (std::vector<std::string>{
+                "ip limpet locals { 10.1.0.1 }",
+                "ip limpet services { 10.96.0.1 . tcp . 80, 10.96.0.3 . tcp . 80, 10.96.0.5 . tcp . 80 }"}));
 }
 
 TEST(NftRules, WhatTheKernelLacksIsDoneWithout) {

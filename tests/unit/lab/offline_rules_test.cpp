@@ -70,6 +70,21 @@ TEST(OfflineRules, are_those_that_are_installed) {
   }
 }
 
+TEST(OfflineRules, bring_what_is_no_services_to_be_refused) {
+  datapath::DiversionPlan strict = plan();
+  strict.addresses = {ip("10.97.0.1")};
+  strict.prefixes = {*net::Prefix::parse("10.96.0.0/16")};
+  const OfflineRules rules(strict, kMark, false);
+  const Row rows[] = {
+      {Kind::transport, tuple(Protocol::tcp, "10.9.0.1:1", "10.96.0.10:81"), 0, "PO"},
+      {Kind::transport, tuple(Protocol::udp, "10.9.0.1:1", "10.97.0.1:1"), 0, "PO"},
+      {Kind::later_fragment, tuple(Protocol::udp, "10.9.0.1:0", "10.97.0.1:0"), 0, "PO"},
+      {Kind::transport, tuple(Protocol::udp, "10.9.0.1:1", "10.97.0.2:1"), 0, ""},
+      {Kind::echo_request, {Protocol::icmp, {ip("10.9.0.1"), 0}, {ip("10.97.0.1"), 0x0800}}, 0, ""},
+  };
+  for (const Row& row : rows) EXPECT_EQ(hooks_of(rules, row), row.hooks) << row.tuple.to_string();
+}
+
 TEST(OfflineRules, divert_direct_connections_if_asked_to) {
   const OfflineRules rules(plan(), kMark, true);
   EXPECT_EQ(hooks_of(rules, {Kind::transport, tuple(Protocol::tcp, "10.9.0.1:1", "10.2.0.1:8080"), 0, ""}), "PO");

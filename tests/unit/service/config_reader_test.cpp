@@ -243,9 +243,7 @@ const Case kNode[] = {
      {"f:2:28: warning: localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out"}},
     {"compat_of_its_mode",
      "services: []\nnode: {zone: a, compat: nftables, serviceCIDRs: [10.96.0.0/12]}\n",
-     {"f:1:11: warning: services is empty: nothing is balanced",
-      "f:2:25: warning: unknown ports of clusterIPs and unknown addresses of serviceCIDRs are refused by explain and "
-      "replay alone: the daemon does not divert them"}},
+     {"f:1:11: warning: services is empty: nothing is balanced"}},
     {"service_cidrs_without_effect",
      "services: []\nnode: {serviceCIDRs: [10.96.0.0/12]}\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
@@ -253,9 +251,7 @@ const Case kNode[] = {
     {"localhost_is_not_for_nftables",
      "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
      "node: {localhostNodePorts: true, compat: nftables, nodePortAddresses: [127.0.0.0/8]}\n",
-     {"f:2:28: warning: localhostNodePorts has no effect with compat: nftables",
-      "f:2:42: warning: unknown ports of clusterIPs and unknown addresses of serviceCIDRs are refused by explain and "
-      "replay alone: the daemon does not divert them"}},
+     {"f:2:28: warning: localhostNodePorts has no effect with compat: nftables"}},
 };
 INSTANTIATE_TEST_SUITE_P(node, Diagnostics, testing::ValuesIn(kNode), case_name);
 

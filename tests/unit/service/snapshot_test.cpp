@@ -320,6 +320,37 @@ TEST(Diversion, names_echo_requests_to_vips_if_they_are_to_be_answered) {
   }
 }
 
+TEST(Diversion, takes_whole_service_addresses_in_nftables_mode) {
+  NodeConfig node = seed_node();
+  node.compat = Compat::nftables;
+  node.service_cidrs = {cidr("10.31.240.0/20"), cidr("10.128.0.0/24")};
+  Service outside = seed_service();  // of serviceCIDRs
+  outside.name = "default/outside:http";
+  outside.cluster_ip = ip("10.96.0.1");
+  Service own = seed_service();
+  own.name = "default/own:http";
+  own.cluster_ip = ip("10.28.8.1");  // an address of the node: its other ports are its own
+  const World world(node, {seed_service(), outside, own});
+  const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
+  EXPECT_THAT(plan.addresses, ElementsAre(ip("10.96.0.1")));
+  EXPECT_THAT(plan.prefixes, ElementsAre(cidr("10.31.240.0/20"), cidr("10.128.0.0/24")));
+
+  const auto refused = [&](const char* destination) {
+    datapath::NewConnection connection;
+    connection.tuple = {net::Protocol::tcp, {ip("203.0.113.7"), 40000}, *net::AddressPort::parse(destination)};
+    return world.snapshot().match(connection, world.view).reason;
+  };
+  EXPECT_EQ(refused("10.31.240.99:81"), datapath::Reason::no_such_port);
+  EXPECT_EQ(refused("10.31.241.1:80"), datapath::Reason::unallocated);
+  EXPECT_EQ(refused("10.28.8.1:22"), datapath::Reason::not_a_service);
+  EXPECT_EQ(refused("10.128.0.5:22"), datapath::Reason::not_a_service) << "in serviceCIDRs, yet the node's own";
+
+  node.compat = Compat::iptables;
+  const World usual(node, {seed_service(), outside, own});
+  EXPECT_THAT(usual.snapshot().diversion(usual.view).addresses, IsEmpty());
+  EXPECT_THAT(usual.snapshot().diversion(usual.view).prefixes, IsEmpty());
+}
+
 TEST(Diversion, is_empty_without_services) {
   const World world(seed_node(), {});
   const datapath::DiversionPlan plan = world.snapshot().diversion(world.view);
