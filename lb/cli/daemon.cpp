@@ -104,7 +104,8 @@ Daemon::Daemon(const service::Config& config, node::NodeMonitor monitor, divert:
       monitor_(std::move(monitor)),
       diverter_(std::move(diverter)),
       engine_(std::move(engine)),
-      tables_(*engine_, [this] { return queue_stats(); }),
+      tables_(
+          *engine_, [this] { return queue_stats(); }, [this] { return diversion_stats(); }),
       tracing_(engine_->observers(), config.queues.count),
       signals_(io_, SIGTERM, SIGINT) {
   signals_.add(SIGHUP);
@@ -144,7 +145,8 @@ Status Daemon::run(const service::Config& config) {
   if (Status diverted = daemon.divert(); !diverted) return diverted;
   daemon.watch_node();
   daemon.watch_drops();
-  daemon.sweep_affinity();
+  daemon.watch_rules();
+  daemon.sweep();
   daemon.open_api();
   daemon.answer_health_checks();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
@@ -255,6 +257,8 @@ bool Daemon::adapt_to_node() {
   const divert::RouteSources sources = route_sources(config_, *node);
   if (health_ != nullptr) health_->update(config_.services, config_.node, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
+  const bool news = diverter_.in_doubt() || next != plan_;
+  plan_ = next;
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
   auto updated = diverter_.update(next, sources);
   if (!updated) {
@@ -264,8 +268,7 @@ bool Daemon::adapt_to_node() {
   adapted_ = std::chrono::system_clock::now();
   if (*updated != warnings_) warn(*updated);
   warnings_ = std::move(*updated);
-  if (next != plan_) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
-  plan_ = next;
+  if (news) spdlog::info("rules adapted to the node's addresses: {} destinations", next.services.size());
   return true;
 }
 
@@ -286,13 +289,52 @@ void Daemon::watch_drops() {
   });
 }
 
-void Daemon::sweep_affinity() {
+void Daemon::sweep() {
   sweep_timer_.expires_after(kSweepEvery);
   sweep_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     engine_->sweep_affinity(kSweepEvery);
-    sweep_affinity();
+    change_diversion(engine_->let_go());
+    sweep();
   });
+}
+
+void Daemon::change_diversion(const datapath::PlanDelta& delta) {
+  if (delta.empty()) return;
+  amend(plan_, delta);
+  const auto changed = diverter_.change(delta);
+  if (changed) return warn(*changed);
+  spdlog::error("cannot adapt the rules to the connections, will try again: {}", changed.error().message);
+  read_node_after(kTryAgain);
+}
+
+void Daemon::watch_rules() {
+  if (config_.divert_check == std::chrono::seconds(0)) return;
+  rules_timer_.expires_after(config_.divert_check);
+  rules_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    repair_rules();
+    watch_rules();
+  });
+}
+
+void Daemon::repair_rules() {
+  if (diverter_.in_doubt()) return;  // they are about to be written again anyway
+  const auto drift = diverter_.drift();
+  if (!drift) {
+    spdlog::warn("cannot look whether the rules still stand: {}", drift.error().message);
+    return;
+  }
+  if (!*drift) return;
+  for (const std::string& what : drift->what) spdlog::warn("changed by another hand: {}", what);
+  if (const Status repaired = diverter_.repair(*drift); !repaired) {
+    spdlog::error("cannot repair the rules, will try again: {}", repaired.error().message);
+    read_node_after(kTryAgain);
+    return;
+  }
+  ++drift_repairs_;
+  adapted_ = std::chrono::system_clock::now();
+  spdlog::info("rules repaired");
 }
 
 void Daemon::open_api() {
@@ -338,6 +380,10 @@ nlohmann::ordered_json Daemon::queue_stats() const {
     queues.push_back(std::move(entry));
   }
   return queues;
+}
+
+nlohmann::ordered_json Daemon::diversion_stats() const {
+  return {{"drift_repairs", drift_repairs_}};
 }
 
 void Daemon::log_stats() const {

@@ -11,6 +11,7 @@
 //           balancing is what counts
 //   health  Services' healthCheckNodePorts, /healthz and /livez (lb/control/health_checks.h), while it serves. It is
 //           healthy as long as the rules say what they should
+//   rules   looked at every divert.checkSeconds: what another hand has changed is repaired
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
@@ -68,10 +69,14 @@ class Daemon {
   /// False if it is to be tried again.
   bool adapt_to_node();
   void watch_drops();
-  void sweep_affinity();
+  void sweep();
+  void change_diversion(const datapath::PlanDelta& delta);
+  void watch_rules();
+  void repair_rules();
   void open_api();
   void answer_health_checks();
   nlohmann::ordered_json queue_stats() const;
+  nlohmann::ordered_json diversion_stats() const;
   void log_stats() const;
 
   const service::Config& config_;
@@ -80,7 +85,8 @@ class Daemon {
   std::unique_ptr<Engine> engine_;
   datapath::DiversionPlan plan_;                   // what the rules say now
   std::chrono::system_clock::time_point adapted_;  // the rules, for the last time
-  divert::Warnings warnings_;                      // as last logged
+  std::uint64_t drift_repairs_ = 0;
+  divert::Warnings warnings_;  // as last logged
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
   std::atomic<queue::Command> command_{queue::Command::run};
@@ -96,6 +102,7 @@ class Daemon {
   bool node_read_awaited_ = false;
   boost::asio::steady_timer drop_timer_{io_};
   boost::asio::steady_timer sweep_timer_{io_};
+  boost::asio::steady_timer rules_timer_{io_};
 
   std::unique_ptr<control::Server> server_;  // nullptr: there is no API
   std::unique_ptr<control::HealthChecks> health_;

@@ -20,6 +20,8 @@ namespace {
 
 /// Expired affinities are taken out after so long at most.
 constexpr std::chrono::seconds kAffinityLap{600};
+/// Flows that are looked through at once for what lingers: some milliseconds' worth.
+constexpr std::size_t kLookedAtOnce = 100'000;
 
 flow::PortPool node_port_pool(const service::Config& config) {
   const auto ephemeral = node::read_local_ports();
@@ -83,6 +85,7 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   }
   engine->rules_ = std::move(program);
   if (const store::Status named = engine->name_endpoints(config); !named) return named.error();
+  if (adopted) engine->lingering_.adopt(engine->flows_, engine->balanced_plan(), flow::now());
   engine->make_deciders();
   datapath::Decider& decider = engine->both_      ? static_cast<datapath::Decider&>(*engine->both_)
                                : engine->program_ ? static_cast<datapath::Decider&>(*engine->program_)
@@ -167,8 +170,14 @@ queue::PipelineHandler Engine::handler(unsigned index) {
 }
 
 datapath::DiversionPlan Engine::update(node::NodeView node) {
+  const datapath::DiversionPlan before = balanced_plan();
   node_.publish(std::make_shared<const node::NodeView>(std::move(node)));
+  lingering_.hold(difference(before, balanced_plan()));
   return plan();
+}
+
+datapath::PlanDelta Engine::let_go() {
+  return lingering_.step(flows_, kLookedAtOnce, flow::now());
 }
 
 void Engine::sweep_affinity(std::chrono::seconds elapsed) {
@@ -177,6 +186,10 @@ void Engine::sweep_affinity(std::chrono::seconds elapsed) {
 }
 
 datapath::DiversionPlan Engine::plan() const {
+  return lingering_.with(balanced_plan());
+}
+
+datapath::DiversionPlan Engine::balanced_plan() const {
   const auto node = node_.load();
   datapath::DiversionPlan plan = snapshot_->diversion(*node);
   return rules_ ? united(std::move(plan), rules_->plan(*node)) : plan;
@@ -195,6 +208,7 @@ ordered_json Engine::stats() const {
   all["replies_suppressed"] = replies.suppressed;
   all["replies_failed"] = replies.failed;
   const affinity::AffinityCounts affinity = affinity_.counts();
+  all["diversions_lingering"] = lingering_.size();
   all["flows"] = flows_.size();
   all["flows_capacity"] = flows_.capacity();
   all["affinities"] = affinity.entries;

@@ -9,7 +9,8 @@
 //             NodeView, followed live ──────────┘         └──▶ ReplySender: what limpet answers itself
 //
 // Where another process has left its tables, build() adopts them before anything else: what a kill has torn is mended,
-// live flows get their ports back and count as their endpoints' load, names keep their ids.
+// live flows get their ports back and count as their endpoints' load, names keep their ids. What they are reached by stays
+// diverted until they have ended, though their endpoint or service may have left (lingering.h).
 //
 // Owns the tables; outlives the workers. The control thread alone calls what is not const.
 #pragma once
@@ -34,6 +35,7 @@
 #include "lb/datapath/deciders_in_turn.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/endpoint_load.h"
+#include "lb/datapath/lingering.h"
 #include "lb/datapath/observer.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/datapath/published.h"
@@ -59,6 +61,8 @@ class Engine {
   /// The node has changed. Returns what must be diverted now.
   datapath::DiversionPlan update(node::NodeView node);
   datapath::DiversionPlan plan() const;
+  /// Once in a while. Returns what no connection needs diverted any longer.
+  datapath::PlanDelta let_go();
   /// Once in a while, with the time since the last call: takes out expired affinities, a part of the table at a time.
   void sweep_affinity(std::chrono::seconds elapsed);
   std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
@@ -101,6 +105,8 @@ class Engine {
   bool adopt();
   store::Status name_endpoints(const service::Config& config);
   void make_deciders();
+  /// What services and program ask for.
+  datapath::DiversionPlan balanced_plan() const;
   nlohmann::ordered_json endpoint_stats() const;
   nlohmann::ordered_json endpoint_stats(const std::string& service, const std::string& endpoint,
                                         std::uint32_t slot) const;
@@ -125,6 +131,7 @@ class Engine {
   std::unique_ptr<datapath::DecidersInTurn> both_;
   std::unique_ptr<datapath::Pipeline> pipeline_;
   std::optional<Inheritance> inherited_;
+  datapath::Lingering lingering_;
 };
 
 }  // namespace limpet::cli

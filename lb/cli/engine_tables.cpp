@@ -57,6 +57,7 @@ std::string EngineTables::service_of(const datapath::NewConnection& connection) 
 
 nlohmann::ordered_json EngineTables::stats() const {
   nlohmann::ordered_json all = engine_.stats();
+  all.update(diversion_());
   all["queues"] = queues_();
   return all;
 }

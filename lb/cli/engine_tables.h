@@ -10,10 +10,11 @@ namespace limpet::cli {
 
 class EngineTables final : public control::Tables {
  public:
-  using Queues = std::function<nlohmann::ordered_json()>;
+  using Figures = std::function<nlohmann::ordered_json()>;
 
-  /// `engine` outlives the object; `queues` tells of the workers, which are not the engine's.
-  EngineTables(Engine& engine, Queues queues) : engine_(engine), queues_(std::move(queues)) {}
+  /// `engine` outlives the object; `queues` tells of the workers, `diversion` of the rules: neither is the engine's.
+  EngineTables(Engine& engine, Figures queues, Figures diversion)
+      : engine_(engine), queues_(std::move(queues)), diversion_(std::move(diversion)) {}
 
   std::shared_ptr<const service::Snapshot> snapshot() const override { return engine_.snapshot(); }
   control::EndpointFigures figures(flow::EndpointId endpoint) const override;
@@ -35,7 +36,8 @@ class EngineTables final : public control::Tables {
 
  private:
   Engine& engine_;
-  Queues queues_;
+  Figures queues_;
+  Figures diversion_;
 };
 
 }  // namespace limpet::cli

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -86,6 +87,7 @@ struct Config {
   std::uint32_t mark_mask = 0x00001000;
   RuleBackend backend = RuleBackend::automatic;
   bool divert_direct = false;
+  std::chrono::seconds divert_check{10};  // between two looks at the rules for another hand's doing; 0: never
   Defragment defragment = Defragment::automatic;
   std::vector<PortRange> masquerade_ports;  // empty: kMasqueradePorts, less the node's ip_local_port_range
   Midstream midstream = Midstream::affinity;

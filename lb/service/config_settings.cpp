@@ -11,6 +11,7 @@ constexpr format::Number kQueue{0, 65535};
 constexpr format::Number kCount{1, affinity::kMostWorkers};  // a thread, and buffers of tens of MiB, each
 constexpr format::Number kQueueLength{1, 0xffffffff};
 constexpr format::Number kBatch{1, 1024};  // recvmmsg takes UIO_MAXIOV messages at most
+constexpr format::Number kCheckSeconds{0, 86400};
 constexpr format::Number kTableSize{1, 1U << 31};
 constexpr format::Number kFragments{1, 1U << 24};
 constexpr format::Number kEndpoints{1, 1U << 24};
@@ -50,6 +51,8 @@ void read_divert(Fields& top, Config& config) {
     divert.read("backend", backends, config.backend);
     divert.read("direct", format::Flag{}, config.divert_direct);
     divert.read("defragment", defragment, config.defragment);
+    std::uint32_t seconds = static_cast<std::uint32_t>(config.divert_check.count());
+    if (divert.read("checkSeconds", kCheckSeconds, seconds)) config.divert_check = std::chrono::seconds(seconds);
   });
 }
 

@@ -169,20 +169,6 @@ TEST(NftRules, EveryOption) {
 )");
 }
 
-// Whole addresses and networks, behind what is a service's and what is a reply; but not ICMP.
-TEST(NftRules, WhatIsNoServicesIsBroughtToBeRefused) {
-  DiversionPlan plan = part_of(sample_plan(), Family::v6);
-  plan.addresses = {*net::Address::parse("fd00:97::1")};
-  plan.prefixes = {*net::Prefix::parse("fd00:96::/112")};
-  const std::string text = render_nft_chains(Family::v6, plan, {}, {.tproxy = true});
-  const std::string rules = R"(		ip6 daddr fd00:96::/112 meta l4proto != icmpv6 queue num 0
-		ip6 daddr @addresses meta l4proto != icmpv6 queue num 0
-)";
-  const std::string request = "\t\tip6 daddr . meta l4proto . th dport @services queue num 0\n";
-  EXPECT_NE(text.find(request + rules), text.npos) << "at output: " << text;
-  EXPECT_NE(text.find("daddr @locals queue num 0\n" + rules), text.npos) << "at prerouting: " << text;
-}
-
 TEST(NftRules, SamplesAreTheEndsAndTheMiddle) {
   DiversionPlan plan;
   for (const char* vip : {"10.96.0.1:80", "10.96.0.2:80", "10.96.0.3:80", "10.96.0.4:80", "10.96.0.5:80"}) {

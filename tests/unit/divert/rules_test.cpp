@@ -375,39 +375,6 @@ TEST(Rules, LaterFragmentsComeByTheirAddresses) {
 )");
 }
 
-// nftables mode: whole addresses and networks, behind what is a service's and what is a reply; but not ICMP.
-TEST(Rules, WhatIsNoServicesIsBroughtToBeRefused) {
-  DiversionPlan plan;
-  plan.services = {test::tcp("10.96.0.1:80")};
-  plan.addresses = {*net::Address::parse("10.97.0.1"), *net::Address::parse("10.97.0.2")};
-  plan.prefixes = {*net::Prefix::parse("10.96.0.0/12")};
-  const auto rules = [&](std::size_t short_list) {
-    return render_install(Table::raw, Family::v4, plan, {.short_list = short_list}, {.sets = true, .socket = true}, {});
-  };
-  EXPECT_EQ(rules(2), R"(*raw
-:LIMPET-PREROUTING - [0:0]
-:LIMPET-OUTPUT - [0:0]
--A LIMPET-PREROUTING -s 255.255.255.255/32 -m socket
--A LIMPET-PREROUTING -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 0
--A LIMPET-PREROUTING -d 10.96.0.0/12 ! -p icmp -j NFQUEUE --queue-num 0
--A LIMPET-PREROUTING -d 10.97.0.1/32 ! -p icmp -j NFQUEUE --queue-num 0
--A LIMPET-PREROUTING -d 10.97.0.2/32 ! -p icmp -j NFQUEUE --queue-num 0
--A LIMPET-OUTPUT -d 10.96.0.1/32 -p tcp -m tcp --dport 80 -j NFQUEUE --queue-num 0
--A LIMPET-OUTPUT -d 10.96.0.0/12 ! -p icmp -j NFQUEUE --queue-num 0
--A LIMPET-OUTPUT -d 10.97.0.1/32 ! -p icmp -j NFQUEUE --queue-num 0
--A LIMPET-OUTPUT -d 10.97.0.2/32 ! -p icmp -j NFQUEUE --queue-num 0
--I PREROUTING 1 -j LIMPET-PREROUTING
--I OUTPUT 1 -j LIMPET-OUTPUT
-COMMIT
-)");
-  for (const char* chain : {"LIMPET-PREROUTING", "LIMPET-OUTPUT"}) {
-    const std::string one =
-        std::string("-A ") + chain + " ! -p icmp -m set --match-set limpet4-addresses dst -j NFQUEUE";
-    EXPECT_NE(rules(1).find(one), std::string::npos) << rules(1);
-  }
-  EXPECT_EQ(rules(1).find("10.97.0.1"), std::string::npos);
-}
-
 TEST(Rules, WhoPutsFragmentsTogether) {
   Abilities able = kAll;
   EXPECT_FALSE(queues_fragments(Family::v6, {}, able)) << "the kernel";

@@ -16,7 +16,7 @@ TEST(ConfigValues, reads_every_setting) {
 datapath: rewrite
 queues: {first: 100, count: 4, maxLength: 16384, batch: 32}
 marks: {mask: 0x00100000}
-divert: {backend: nft, direct: true, defragment: never}
+divert: {backend: nft, direct: true, defragment: never, checkSeconds: 0}
 masqueradePorts: [2000-3000, 8080]
 midstream: drop
 rejectWith: tcp-reset
@@ -43,6 +43,7 @@ services: []
   EXPECT_EQ(config.backend, RuleBackend::nft);
   EXPECT_TRUE(config.divert_direct);
   EXPECT_EQ(config.defragment, Defragment::never);
+  EXPECT_EQ(config.divert_check, std::chrono::seconds(0));
   EXPECT_THAT(config.masquerade_ports, ElementsAre(PortRange{2000, 3000}, PortRange{8080, 8080}));
   EXPECT_EQ(config.midstream, Midstream::drop);
   EXPECT_EQ(config.reject_with, RejectWith::tcp_reset);
@@ -72,6 +73,7 @@ TEST(ConfigValues, has_the_defaults_of_the_readme) {
   EXPECT_EQ(config.backend, RuleBackend::automatic);
   EXPECT_FALSE(config.divert_direct);
   EXPECT_EQ(config.defragment, Defragment::automatic);
+  EXPECT_EQ(config.divert_check, std::chrono::seconds(10));
   EXPECT_EQ(config.reject_with, RejectWith::icmp);
   EXPECT_EQ(config.icmp_echo, IcmpEcho::ignore) << "kube-proxy answers nothing either";
   EXPECT_EQ(config.replies.per_second, 1000U);
