@@ -12,8 +12,9 @@ std::size_t index_of(net::Family family) {
 
 }  // namespace
 
-Names::Names(std::shared_ptr<const service::Snapshot> snapshot) : snapshot_(std::move(snapshot)) {
-  for (const auto& port : snapshot_->ports()) {
+Names::Names(std::shared_ptr<const service::Snapshot> snapshot)
+    : snapshot_(std::move(snapshot)), ports_(snapshot_->ports()) {
+  for (const auto& port : ports_) {
     services_.emplace(port->service().name, port.get());
     if (port->affinity_scope() != 0) {
       Scope& scope = scopes_[port->affinity_scope()];

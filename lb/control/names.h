@@ -27,6 +27,8 @@ class Names {
   explicit Names(std::shared_ptr<const service::Snapshot> snapshot);
 
   const service::Snapshot& snapshot() const noexcept { return *snapshot_; }
+  /// In the order in which they are listed.
+  const service::Snapshot::Ports& ports() const noexcept { return ports_; }
   bool is_of(const service::Snapshot* snapshot) const noexcept { return snapshot_.get() == snapshot; }
   /// The first of endpoints().
   Endpoint endpoint(std::uint32_t id) const;
@@ -40,6 +42,7 @@ class Names {
 
  private:
   std::shared_ptr<const service::Snapshot> snapshot_;
+  service::Snapshot::Ports ports_;
   struct Scope {
     const service::ServicePort* first = nullptr;
     std::array<std::uint8_t, 2> prefix{};  // of IPv4 and IPv6 clients; 0: whole addresses

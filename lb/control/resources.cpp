@@ -140,7 +140,7 @@ Response Resources::services(Query& query) {
   Page page = read_page(query);
   if (const auto error = query.error()) return *error;
   if (unknown) return *unknown;
-  const auto ports = names().snapshot().ports();
+  const auto& ports = names().ports();
   return fill(std::move(page), [&](Cursor from, std::size_t budget, ordered_json& items) {
     const std::uint64_t end = std::min<std::uint64_t>(ports.size(), sum(from, budget));
     for (std::uint64_t i = from; i < end; ++i) {
@@ -162,7 +162,7 @@ Response Resources::endpoints(Query& query) {
   Page page = read_page(query);
   if (const auto error = query.error()) return *error;
   if (unknown) return *unknown;
-  const auto ports = names().snapshot().ports();
+  const auto& ports = names().ports();
   return fill(std::move(page), [&](Cursor from, std::size_t budget, ordered_json& items) -> std::optional<Cursor> {
     std::uint64_t begin = 0;  // of this port's endpoints in the count
     const std::uint64_t stop = sum(from, budget);
@@ -259,7 +259,7 @@ Response Resources::erase_affinity(Query& query) {
   if (all && wanted == nullptr) {
     erased = tables_.erase_all_affinity();
   } else {
-    for (const auto& port : names().snapshot().ports()) {
+    for (const auto& port : names().ports()) {
       if (port->affinity_scope() == 0 || (wanted != nullptr && wanted != port.get())) continue;
       erased += all ? tables_.erase_affinity_scope(port->affinity_scope())
                     : tables_.erase_affinity(port->affinity_scope(), port->known_as(*client));

@@ -33,6 +33,15 @@ struct L4Address {
   friend auto operator<=>(const L4Address&, const L4Address&) noexcept = default;
 };
 
+struct L4Hash {
+  std::size_t operator()(const L4Address& of) const noexcept {
+    const auto words = of.at.address.words();
+    const std::uint64_t rest = std::uint64_t{of.at.port} << 8 | static_cast<std::uint8_t>(of.protocol);
+    const std::uint64_t hash = (words[0] ^ (words[1] << 1 | words[1] >> 63) ^ rest << 40) * 0x9e3779b97f4a7c15;
+    return static_cast<std::size_t>(hash ^ hash >> 32);
+  }
+};
+
 struct DiversionPlan {
   std::vector<L4Address> services;
   std::vector<L4Address> endpoints;

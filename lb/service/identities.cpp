@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <map>
 #include <new>
 #include <numeric>
 #include <unordered_set>
@@ -73,6 +74,14 @@ std::uint32_t take(std::atomic<std::uint32_t>& next) noexcept {
   return number;
 }
 
+/// Of names that have only now become known.
+template <typename Known, typename Name>
+void start_counting(Known& known, const Name& name, int by) {
+  if (const auto found = known.find(name); found != known.end() && found->second.services == 0) {
+    found->second.services = static_cast<std::uint32_t>(by);
+  }
+}
+
 store::Error no_room(const std::string& what) {
   return {store::ErrorKind::configuration, what};
 }
@@ -121,12 +130,14 @@ void Identities::attach_endpoints() {
   for (std::uint32_t slot = 0; slot < limits_.endpoints; ++slot) {
     EndpointRecord& record = endpoint_records_[slot];
     const std::uint32_t id = record.id.load(std::memory_order_acquire);
-    if (id == 0) continue;
+    if (id == 0) {
+      free_slots_.push_back(slot);
+      continue;
+    }
     const bool known_family = record.family == net::Family::v4 || record.family == net::Family::v6;
     const auto is_new = [&] {
       const auto address = net::Address::from_wire(record.family, reinterpret_cast<const std::byte*>(&record.address));
-      return endpoints_.emplace(EndpointName{record.name, {address, record.port}}, datapath::EndpointId{slot, id})
-          .second;
+      return endpoints_.try_emplace({record.name, {address, record.port}}, KnownEndpoint{{slot, id}}).second;
     };
     const auto is_own = [&](std::uint32_t number) {
       return number < header_->next_id.load(std::memory_order_relaxed) && ids.insert(number).second;
@@ -134,7 +145,9 @@ void Identities::attach_endpoints() {
     const std::uint32_t affinity = record.affinity_id.load(std::memory_order_relaxed);
     const bool remembered = affinity == 0 || affinity == id || is_own(affinity);
     const bool sound = known_family && remembered && is_own(id) && is_new();
-    if (!sound) record.id.store(0, std::memory_order_release);
+    if (sound) continue;
+    record.id.store(0, std::memory_order_release);
+    free_slots_.push_back(slot);
   }
 }
 
@@ -144,9 +157,11 @@ void Identities::attach_scopes() {
   for (std::uint32_t index = 0; index < limits_.scopes; ++index) {
     ScopeRecord& record = scope_records_[index];
     const std::uint32_t scope = record.scope.load(std::memory_order_acquire);
-    if (scope == 0) continue;
-    const bool sound = scope < end && scopes.insert(scope).second && scopes_.try_emplace(record.name, index).second;
-    if (!sound) record.scope.store(0, std::memory_order_release);
+    const bool sound = scope != 0 && scope < end && scopes.insert(scope).second &&
+                       scopes_.try_emplace(record.name, KnownScope{index}).second;
+    if (sound) continue;
+    record.scope.store(0, std::memory_order_release);
+    free_scopes_.push_back(index);
   }
 }
 
@@ -157,26 +172,63 @@ Identities::NameHash Identities::hash(std::string_view name) const noexcept {
   return {store::siphash13(key_, words), store::siphash13({~key_.k0, key_.k1}, words)};
 }
 
+std::size_t Identities::NameHasher::operator()(const EndpointName& name) const noexcept {
+  const auto words = name.second.address.words();
+  const std::uint64_t end = (words[0] ^ words[1] << 1 ^ std::uint64_t{name.second.port} << 48) * 0x9e3779b97f4a7c15;
+  return static_cast<std::size_t>(name.first[0] ^ end ^ end >> 32);
+}
+
 store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service> services, const SlotInUse& in_use,
                                                           const std::optional<Place>& place) {
-  const Wanted wanted = wanted_by(services, place);
-  if (const store::Status room = check_room(wanted, in_use); !room) return room.error();
-  clear_gone(wanted);
+  std::vector<const Service*> made;
+  for (const Service& service : services) made.push_back(&service);
+  return assign(made, in_use, place);
+}
+
+store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Service* const> made, const SlotInUse& in_use,
+                                                          const std::optional<Place>& place) {
+  Change change;
+  for (const auto& [name, known] : endpoints_) change.endpoints.emplace(name, -static_cast<int>(known.services));
+  for (const auto& [name, known] : scopes_) change.scopes.emplace(name, -static_cast<int>(known.services));
+  std::size_t endpoints = endpoints_.size();
+  for (const Service* const service : made) endpoints += service->endpoints.size();
+  change.endpoints.reserve(endpoints);
+  endpoints_.reserve(endpoints);
+  count(made, place, 1, change);
+  return carry_out(change, made, in_use, place);
+}
+
+store::Result<std::vector<ServiceIds>> Identities::update(std::span<const Service* const> gone,
+                                                          std::span<const Service* const> made, const SlotInUse& in_use,
+                                                          const std::optional<Place>& place) {
+  Change change;
+  count(gone, place, -1, change);
+  count(made, place, 1, change);
+  return carry_out(change, made, in_use, place);
+}
+
+store::Result<std::vector<ServiceIds>> Identities::carry_out(const Change& change, std::span<const Service* const> made,
+                                                             const SlotInUse& in_use,
+                                                             const std::optional<Place>& place) {
+  if (const store::Status room = check_room(change, in_use); !room) return room.error();
+  settle(change);
   std::vector<ServiceIds> all;
-  all.reserve(services.size());
-  for (const Service& service : services) all.push_back(ids_of(service, place));
-  for (std::size_t i = 0; i < services.size(); ++i) all[i].aliases = aliases(services[i]);
+  all.reserve(made.size());
+  for (const Service* const service : made) all.push_back(ids_of(*service, place, in_use));
+  for (const auto& [name, by] : change.endpoints) start_counting(endpoints_, name, by);
+  for (const auto& [name, by] : change.scopes) start_counting(scopes_, name, by);
+  for (std::size_t i = 0; i < made.size(); ++i) all[i].aliases = aliases(*made[i]);
   return all;
 }
 
-ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>& place) {
+ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use) {
   ServiceIds ids;
   const NameHash service_name = hash(service.name);
   const NameHash scope_name = hash(service.affinity_scope());
   if (service.affinity_timeout) ids.affinity_scope = scope(scope_name);
   const std::vector<bool> reachable = reachable_from(service, place);
   for (std::size_t i = 0; i < service.endpoints.size(); ++i) {
-    const datapath::EndpointId id = endpoint({service_name, service.endpoints[i].at});
+    const datapath::EndpointId id = endpoint({service_name, service.endpoints[i].at}, in_use);
     slots_.set(id, state_of(service.endpoints[i]));
     ids.endpoints.push_back(id);
     if (!remembers_addresses(service)) ids.affinity_ids.push_back(affinity_id(id.slot, reachable[i]));
@@ -185,7 +237,7 @@ ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>
   const std::vector<net::AddressPort> names = address_names(service);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const bool remembered = reachable[i];
-    ids.affinity_ids.push_back(remembered ? affinity_id(endpoint({scope_name, names[i]}).slot, true) : 0);
+    ids.affinity_ids.push_back(remembered ? affinity_id(endpoint({scope_name, names[i]}, in_use).slot, true) : 0);
   }
   return ids;
 }
@@ -201,43 +253,57 @@ AffinityAliases Identities::aliases(const Service& service) const {
     auto rank = static_cast<std::uint16_t>(own.size());
     for (auto at = endpoints_.find({scope_name, {address, rank}}); at != endpoints_.end();
          at = endpoints_.find({scope_name, {address, ++rank}})) {
-      more.emplace_back(at->second.id, own.at(static_cast<std::uint16_t>(rank % own.size())));
+      more.emplace_back(at->second.id.id, own.at(static_cast<std::uint16_t>(rank % own.size())));
     }
   }
   return more;
 }
 
-Identities::Wanted Identities::wanted_by(std::span<const Service> services, const std::optional<Place>& place) const {
-  Wanted wanted;
-  for (const Service& service : services) {
-    const NameHash service_name = hash(service.name);
-    for (const Endpoint& one : service.endpoints) wanted.endpoints.emplace(service_name, one.at);
-    if (!service.affinity_timeout) continue;
-    const NameHash scope_name = hash(service.affinity_scope());
-    wanted.scopes.insert(scope_name);
-    if (!remembers_addresses(service)) continue;
-    const std::vector<net::AddressPort> names = address_names(service);
-    const std::vector<bool> reachable = reachable_from(service, place);
+void Identities::count(std::span<const Service* const> services, const std::optional<Place>& place, int by,
+                       Change& change) const {
+  for (const Service* const service : services) {
+    const NameHash service_name = hash(service->name);
+    for (const Endpoint& one : service->endpoints) change.endpoints[{service_name, one.at}] += by;
+    if (!service->affinity_timeout) continue;
+    const NameHash scope_name = hash(service->affinity_scope());
+    change.scopes[scope_name] += by;
+    if (!remembers_addresses(*service)) continue;
+    const std::vector<net::AddressPort> names = address_names(*service);
+    const std::vector<bool> reachable = reachable_from(*service, place);
     for (std::size_t i = 0; i < names.size(); ++i) {
-      if (reachable[i]) wanted.endpoints.emplace(scope_name, names[i]);
+      if (reachable[i]) change.endpoints[{scope_name, names[i]}] += by;
     }
   }
-  return wanted;
 }
 
-store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_use) {
-  std::uint64_t new_endpoints = 0;
-  std::uint64_t new_scopes = 0;
-  for (const EndpointName& name : wanted.endpoints) new_endpoints += endpoints_.contains(name) ? 0 : 1;
-  for (const NameHash& name : wanted.scopes) new_scopes += scopes_.contains(name) ? 0 : 1;
-  collect_free(wanted, in_use);
-  if (new_endpoints > free_slots_.size()) {
-    return no_room(std::to_string(new_endpoints) + " new endpoints do not fit: " + std::to_string(free_slots_.size()) +
-                   " of " + std::to_string(limits_.endpoints) + " slots are free; raise tables.endpoints");
+store::Status Identities::check_room(const Change& change, const SlotInUse& in_use) {
+  std::uint64_t new_endpoints = 0, new_scopes = 0;
+  std::uint64_t slots = 0, scopes = free_scopes_.size();  // that are free, or will be
+  for (const auto& [name, by] : change.endpoints) {
+    const auto known = endpoints_.find(name);
+    if (known == endpoints_.end()) {
+      new_endpoints += by > 0 ? 1 : 0;
+    } else if (static_cast<int>(known->second.services) + by == 0 && !in_use(known->second.id.slot)) {
+      ++slots;
+    }
   }
-  if (new_scopes > free_scopes_.size()) {
-    return no_room(std::to_string(new_scopes) +
-                   " new affinity scopes do not fit: " + std::to_string(free_scopes_.size()) + " of " +
+  for (const auto& [name, by] : change.scopes) {
+    const auto known = scopes_.find(name);
+    if (known == scopes_.end()) {
+      new_scopes += by > 0 ? 1 : 0;
+    } else if (static_cast<int>(known->second.services) + by == 0) {
+      ++scopes;
+    }
+  }
+  for (auto slot = free_slots_.begin(); slots < new_endpoints && slot != free_slots_.end(); ++slot) {
+    slots += in_use(*slot) ? 0 : 1;
+  }
+  if (new_endpoints > slots) {
+    return no_room(std::to_string(new_endpoints) + " new endpoints do not fit: " + std::to_string(slots) + " of " +
+                   std::to_string(limits_.endpoints) + " slots are free; raise tables.endpoints");
+  }
+  if (new_scopes > scopes) {
+    return no_room(std::to_string(new_scopes) + " new affinity scopes do not fit: " + std::to_string(scopes) + " of " +
                    std::to_string(limits_.scopes) + " are free; raise tables.scopes");
   }
   if (header_->next_scope.load(std::memory_order_relaxed) + new_scopes > kScopes) {
@@ -245,36 +311,53 @@ store::Status Identities::check_room(const Wanted& wanted, const SlotInUse& in_u
                    " affinity scopes have been used up; stop limpet and remove its state file to begin anew");
   }
   // Any of them may come back into reach, too.
-  const std::uint64_t most = new_endpoints + wanted.endpoints.size();
+  const std::uint64_t most = new_endpoints + change.endpoints.size();
   if (header_->next_id.load(std::memory_order_relaxed) + most > UINT32_MAX) {
     return no_room("all endpoint ids have been used up; stop limpet and remove its state file to begin anew");
   }
   return store::ok();
 }
 
-/// The lowest last, where they are taken from; before them those whose names are gone from the configuration.
-void Identities::collect_free(const Wanted& wanted, const SlotInUse& in_use) {
-  free_slots_.clear();
-  free_scopes_.clear();
-  for (const auto& [name, id] : endpoints_) {
-    if (!wanted.endpoints.contains(name) && !in_use(id.slot)) free_slots_.push_back(id.slot);
+void Identities::settle(const Change& change) {
+  for (const auto& [name, by] : change.endpoints) {
+    const auto known = endpoints_.find(name);
+    if (known == endpoints_.end()) continue;
+    known->second.services += static_cast<std::uint32_t>(by);
+    if (known->second.services == 0) forget(name);
   }
-  for (const auto& [name, index] : scopes_) {
-    if (!wanted.scopes.contains(name)) free_scopes_.push_back(index);
-  }
-  for (std::uint32_t slot = limits_.endpoints; slot-- > 0;) {
-    const bool free = endpoint_records_[slot].id.load(std::memory_order_relaxed) == 0;
-    if (free && !in_use(slot)) free_slots_.push_back(slot);
-  }
-  for (std::uint32_t index = limits_.scopes; index-- > 0;) {
-    if (scope_records_[index].scope.load(std::memory_order_relaxed) == 0) free_scopes_.push_back(index);
+  for (const auto& [name, by] : change.scopes) {
+    const auto known = scopes_.find(name);
+    if (known == scopes_.end()) continue;
+    known->second.services += static_cast<std::uint32_t>(by);
+    if (known->second.services != 0) continue;
+    scope_records_[known->second.index].scope.store(0, std::memory_order_release);
+    free_scopes_.push_back(known->second.index);
+    scopes_.erase(known);
   }
 }
 
-datapath::EndpointId Identities::endpoint(const EndpointName& name) {
-  if (const auto known = endpoints_.find(name); known != endpoints_.end()) return known->second;
-  const std::uint32_t slot = free_slots_.back();
-  free_slots_.pop_back();
+void Identities::forget(const EndpointName& name) {
+  const auto known = endpoints_.find(name);
+  const std::uint32_t slot = known->second.id.slot;
+  slots_.set({slot, 0}, 0);
+  endpoint_records_[slot].id.store(0, std::memory_order_release);
+  free_slots_.push_back(slot);
+  endpoints_.erase(known);
+}
+
+/// check_room() has seen that there is one.
+std::uint32_t Identities::take_slot(const SlotInUse& in_use) {
+  for (;;) {
+    const std::uint32_t slot = free_slots_.front();
+    free_slots_.pop_front();
+    if (!in_use(slot)) return slot;
+    free_slots_.push_back(slot);
+  }
+}
+
+datapath::EndpointId Identities::endpoint(const EndpointName& name, const SlotInUse& in_use) {
+  if (const auto known = endpoints_.find(name); known != endpoints_.end()) return known->second.id;
+  const std::uint32_t slot = take_slot(in_use);
   const datapath::EndpointId id{slot, take(header_->next_id)};
   EndpointRecord& record = endpoint_records_[slot];
   record.affinity_id.store(id.id, std::memory_order_relaxed);
@@ -283,7 +366,7 @@ datapath::EndpointId Identities::endpoint(const EndpointName& name) {
   record.family = name.second.address.family();
   std::memcpy(record.address.data(), name.second.address.bytes().data(), name.second.address.size());
   record.id.store(id.id, std::memory_order_release);
-  endpoints_.emplace(name, id);
+  endpoints_.emplace(name, KnownEndpoint{id});
   return id;
 }
 
@@ -300,28 +383,14 @@ std::uint32_t Identities::affinity_id(std::uint32_t slot, bool reachable) {
 }
 
 std::uint32_t Identities::scope(const NameHash& name) {
-  if (const auto known = scopes_.find(name); known != scopes_.end()) return scope_records_[known->second].scope;
-  const std::uint32_t index = free_scopes_.back();
-  free_scopes_.pop_back();
+  if (const auto known = scopes_.find(name); known != scopes_.end()) return scope_records_[known->second.index].scope;
+  const std::uint32_t index = free_scopes_.front();
+  free_scopes_.pop_front();
   const std::uint32_t number = take(header_->next_scope);
   scope_records_[index].name = name;
   scope_records_[index].scope.store(number, std::memory_order_release);
-  scopes_.emplace(name, index);
+  scopes_.emplace(name, KnownScope{index});
   return number;
-}
-
-void Identities::clear_gone(const Wanted& kept) {
-  std::erase_if(endpoints_, [&](const auto& known) {
-    if (kept.endpoints.contains(known.first)) return false;
-    slots_.set({known.second.slot, 0}, 0);
-    endpoint_records_[known.second.slot].id.store(0, std::memory_order_release);
-    return true;
-  });
-  std::erase_if(scopes_, [&](const auto& known) {
-    if (kept.scopes.contains(known.first)) return false;
-    scope_records_[known.second].scope.store(0, std::memory_order_release);
-    return true;
-  });
 }
 
 }  // namespace limpet::service

@@ -11,7 +11,9 @@
 //                  (endpoint_sets.h). One that has been out of every set comes back under another, as kube-proxy forgets
 //                  the clients of an endpoint that has no rule; its flows and its own id are not touched by that
 //
-//   assign(new services)   same service name, same address:port   → same EndpointId
+//   assign(services)       all that there are, from now on
+//   update(gone, made)     the services of `gone` give way to those of `made`; all others stay as they are
+//                          same service name, same address:port   → same EndpointId
 //                          same scope name, affinity still on     → same scope
 //                          gone from the configuration            → its slot is cleared, its name forgotten:
 //                                                                   if it returns it is new, and its clients choose
@@ -28,22 +30,22 @@
 // used up before it is given: a process that is killed at any instant leaves whole records and no number twice.
 //
 // Ids and scopes are never reused; ids have 32 bits, scopes 24 (the affinity entry's layout). A slot is reused once it is
-// free and, as the caller says, no flow names it; one that has only now become free is taken last. When any of them
-// runs out, assign() refuses and changes nothing.
-// Control thread only. O(endpoints log endpoints) a call.
+// free and, as the caller says, no flow names it; of those the one that has been free longest. When any of them runs out,
+// assign() and update() refuse and change nothing.
+// Control thread only. O(1) expected an endpoint of the services named, and a look at each free slot that flows still name.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -95,6 +97,13 @@ class Identities {
   store::Result<std::vector<ServiceIds>> assign(
       std::span<const Service> services, const SlotInUse& in_use = [](std::uint32_t) { return false; },
       const std::optional<Place>& place = std::nullopt);
+  store::Result<std::vector<ServiceIds>> assign(std::span<const Service* const> services, const SlotInUse& in_use,
+                                                const std::optional<Place>& place);
+  /// The same for `made`, which take the place of `gone`: those are services as assign() or update() had them. Of a scope
+  /// that several share all must be named, or none: they know of each other's addresses.
+  store::Result<std::vector<ServiceIds>> update(std::span<const Service* const> gone,
+                                                std::span<const Service* const> made, const SlotInUse& in_use,
+                                                const std::optional<Place>& place);
 
  private:
   using NameHash = std::array<std::uint64_t, 2>;
@@ -102,26 +111,44 @@ class Identities {
   struct Header;
   struct EndpointRecord;
   struct ScopeRecord;
-  struct Wanted {
-    std::set<EndpointName> endpoints;
-    std::set<NameHash> scopes;
+  struct NameHasher {
+    std::size_t operator()(const NameHash& name) const noexcept { return static_cast<std::size_t>(name[0]); }
+    std::size_t operator()(const EndpointName& name) const noexcept;
+  };
+  /// Names, by how many more of the services named have them than before.
+  struct Change {
+    std::unordered_map<EndpointName, int, NameHasher> endpoints;
+    std::unordered_map<NameHash, int, NameHasher> scopes;
+  };
+  struct KnownEndpoint {
+    datapath::EndpointId id;
+    std::uint32_t services = 0;  // that have it; 0: only the memory says so
+  };
+  struct KnownScope {
+    std::uint32_t index = 0;  // of its record
+    std::uint32_t services = 0;
   };
 
   void attach(std::span<std::byte> memory);
   void attach_endpoints();
   void attach_scopes();
   NameHash hash(std::string_view name) const noexcept;
-  Wanted wanted_by(std::span<const Service> services, const std::optional<Place>& place) const;
-  ServiceIds ids_of(const Service& service, const std::optional<Place>& place);
-  store::Status check_room(const Wanted& wanted, const SlotInUse& in_use);
-  void collect_free(const Wanted& wanted, const SlotInUse& in_use);
+  /// Adds `by` to the names that each service needs.
+  void count(std::span<const Service* const> services, const std::optional<Place>& place, int by, Change& change) const;
+  store::Result<std::vector<ServiceIds>> carry_out(const Change& change, std::span<const Service* const> made,
+                                                   const SlotInUse& in_use, const std::optional<Place>& place);
+  ServiceIds ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use);
+  store::Status check_room(const Change& change, const SlotInUse& in_use);
+  /// Takes over what the change says of names that are known, and forgets those that nobody has any more.
+  void settle(const Change& change);
+  void forget(const EndpointName& name);
   /// The ids of addresses of `service` that another service port of its scope has more endpoints at.
   AffinityAliases aliases(const Service& service) const;
-  datapath::EndpointId endpoint(const EndpointName& name);
+  datapath::EndpointId endpoint(const EndpointName& name, const SlotInUse& in_use);
+  std::uint32_t take_slot(const SlotInUse& in_use);
   /// What an affinity stores of the endpoint or address in this slot.
   std::uint32_t affinity_id(std::uint32_t slot, bool reachable);
   std::uint32_t scope(const NameHash& name);
-  void clear_gone(const Wanted& kept);
 
   datapath::EndpointSlots& slots_;
   IdentityLimits limits_;
@@ -131,10 +158,10 @@ class Identities {
   std::span<EndpointRecord> endpoint_records_;
   std::span<ScopeRecord> scope_records_;
   // What the records say, and which of them are free.
-  std::map<EndpointName, datapath::EndpointId> endpoints_;
-  std::map<NameHash, std::uint32_t> scopes_;  // index of the record
-  std::vector<std::uint32_t> free_slots_;     // of this call of assign(), as the next
-  std::vector<std::uint32_t> free_scopes_;
+  std::unordered_map<EndpointName, KnownEndpoint, NameHasher> endpoints_;
+  std::unordered_map<NameHash, KnownScope, NameHasher> scopes_;
+  std::deque<std::uint32_t> free_slots_;  // the next first
+  std::deque<std::uint32_t> free_scopes_;
 };
 
 }  // namespace limpet::service

@@ -1,7 +1,8 @@
 #include "lb/service/kubernetes_objects.h"
 
 #include <algorithm>
-#include <set>
+#include <iterator>
+#include <unordered_map>
 #include <utility>
 
 namespace limpet::service {
@@ -38,6 +39,24 @@ Service port_of(const ServiceObject& object, const ServiceObject::Port& port, co
   service.health_check_node_port = object.health_check_node_port;
   service.affinity_timeout = object.affinity_timeout;
   return service;
+}
+
+struct EndHash {
+  std::size_t operator()(const net::AddressPort& at) const noexcept {
+    const auto words = at.address.words();
+    return static_cast<std::size_t>((words[0] ^ words[1] ^ std::uint64_t{at.port} << 40) * 0x9e3779b97f4a7c15);
+  }
+};
+
+void sort_by_text(std::vector<Endpoint>& endpoints) {
+  std::vector<std::pair<std::string, std::size_t>> order;
+  order.reserve(endpoints.size());
+  for (const Endpoint& endpoint : endpoints) order.emplace_back(endpoint.at.to_string(), order.size());
+  std::ranges::sort(order);
+  std::vector<Endpoint> sorted;
+  sorted.reserve(endpoints.size());
+  for (const auto& [text, place] : order) sorted.push_back(std::move(endpoints[place]));
+  endpoints = std::move(sorted);
 }
 
 }  // namespace
@@ -97,85 +116,23 @@ std::vector<Service> KubernetesObjects::services() const {
 void KubernetesObjects::add_endpoints(const ServiceObject::Port& port, const Slices& slices, Service& service) const {
   const bool has_slices =
       std::any_of(slices.begin(), slices.end(), [](const auto& each) { return !each.second.is_subset; });
-  std::map<std::string, Endpoint> by_text;
+  std::unordered_map<net::AddressPort, std::size_t, EndHash> known;  // with its place
   for (const auto& [key, slice] : slices) {
     if (slice.is_subset && has_slices) continue;
     for (const SliceObject::Port& served : slice.ports) {
       if (served.name != port.name || served.protocol != port.protocol) continue;
       for (const Endpoint& each : slice.endpoints) {
         if (each.at.address.family() != service.family()) continue;
-        Endpoint endpoint = each;
-        endpoint.at.port = served.port;
-        const auto [at, fresh] = by_text.try_emplace(endpoint.at.to_string(), endpoint);
-        if (!fresh && !node_name_.empty() && each.node_name == node_name_) at->second = std::move(endpoint);
+        const net::AddressPort at{each.at.address, served.port};
+        const auto [place, fresh] = known.try_emplace(at, service.endpoints.size());
+        if (!fresh && (node_name_.empty() || each.node_name != node_name_)) continue;
+        Endpoint& endpoint = fresh ? service.endpoints.emplace_back() : service.endpoints[place->second];
+        endpoint = each;
+        endpoint.at = at;
       }
     }
   }
-  for (auto& [text, endpoint] : by_text) service.endpoints.push_back(std::move(endpoint));
-}
-
-namespace {
-
-/// Who claims what, the older first.
-class Claims {
- public:
-  explicit Claims(std::vector<std::string>& lost) : lost_(lost) {}
-
-  /// True: `service` has it now. Else the loss is told.
-  bool claim(const std::string& what, const Service& service) {
-    const auto [owner, fresh] = owners_.emplace(what, &service);
-    if (fresh || owner->second == &service) return true;
-    lost_.push_back(what + " of service " + service.name + " is left out: the older service " + owner->second->name +
-                    " has it");
-    return false;
-  }
-
- private:
-  std::vector<std::string>& lost_;
-  std::map<std::string, const Service*> owners_;
-};
-
-std::string_view created(const KubernetesObjects& objects, const Service& service) {
-  const std::size_t slash = service.name.find('/');
-  const ObjectKey key{service.name.substr(0, slash),
-                      service.name.substr(slash + 1, service.name.find(':') - slash - 1)};
-  const auto object = objects.objects().find(key);
-  return object == objects.objects().end() ? std::string_view() : object->second.created;
-}
-
-}  // namespace
-
-std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services,
-                                          std::size_t native) {
-  std::vector<Service*> by_age;
-  for (Service& service : services) by_age.push_back(&service);
-  const auto first_object = by_age.begin() + static_cast<std::ptrdiff_t>(native);
-  std::stable_sort(first_object, by_age.end(), [&](const Service* a, const Service* b) {
-    return std::pair(created(objects, *a), std::string_view(a->name)) <
-           std::pair(created(objects, *b), std::string_view(b->name));
-  });
-  std::vector<std::string> lost;
-  Claims claims(lost);
-  std::set<const Service*> nameless;
-  for (Service* const service : by_age) {
-    const std::string protocol = "/" + net::to_string(service->protocol);
-    const std::string family = service->family() == net::Family::v4 ? " (IPv4)" : " (IPv6)";
-    if (!claims.claim("the name " + service->name + family, *service)) {
-      nameless.insert(service);
-      continue;
-    }
-    const auto keeps_vip = [&](const net::Address& address) {
-      return claims.claim(net::AddressPort{address, service->port}.to_string() + protocol, *service);
-    };
-    if (service->cluster_ip && !keeps_vip(*service->cluster_ip)) service->cluster_ip.reset();
-    std::erase_if(service->external_ips, [&](const net::Address& address) { return !keeps_vip(address); });
-    std::erase_if(service->load_balancer_ips, [&](const net::Address& address) { return !keeps_vip(address); });
-    if (service->node_port == 0) continue;
-    const std::string node_port = "nodePort " + std::to_string(service->node_port) + protocol + family;
-    if (!claims.claim(node_port, *service)) service->node_port = 0;
-  }
-  std::erase_if(services, [&](const Service& service) { return nameless.contains(&service); });
-  return lost;
+  sort_by_text(service.endpoints);
 }
 
 }  // namespace limpet::service

@@ -37,6 +37,7 @@ struct ServiceObject {
     net::Protocol protocol = net::Protocol::tcp;
     std::uint16_t port = 0;
     std::uint16_t node_port = 0;
+    friend bool operator==(const Port&, const Port&) = default;
   };
 
   ObjectKey key;
@@ -51,6 +52,7 @@ struct ServiceObject {
   TrafficPolicy external_policy = TrafficPolicy::cluster;
   TrafficPolicy internal_policy = TrafficPolicy::cluster;
   std::optional<flow::Seconds> affinity_timeout;
+  friend bool operator==(const ServiceObject&, const ServiceObject&) = default;
 };
 
 /// A discovery.k8s.io EndpointSlice, or a subset of a v1 Endpoints object.
@@ -59,6 +61,7 @@ struct SliceObject {
     std::string name;
     net::Protocol protocol = net::Protocol::tcp;
     std::uint16_t port = 0;
+    friend bool operator==(const Port&, const Port&) = default;
   };
 
   ObjectKey key;      // of a subset: the object's, with its number
@@ -66,6 +69,7 @@ struct SliceObject {
   bool is_subset = false;
   std::vector<Port> ports;
   std::vector<Endpoint> endpoints;  // each once, without a port
+  friend bool operator==(const SliceObject&, const SliceObject&) = default;
 };
 
 class KubernetesObjects {
@@ -97,11 +101,5 @@ class KubernetesObjects {
   std::map<ObjectKey, Slices> slices_;       // by the Service that they serve
   std::map<ObjectKey, ObjectKey> slice_of_;  // a slice's key → that Service's
 };
-
-/// Takes away what two services claim at once: a VIP with port and protocol, a nodePort; or a name: then the whole
-/// service. The older keeps it (by creationTimestamp, then by name), before them all the first `native`, which no object
-/// made. Returns what was taken, in words that name both.
-std::vector<std::string> settle_conflicts(const KubernetesObjects& objects, std::vector<Service>& services,
-                                          std::size_t native = 0);
 
 }  // namespace limpet::service

@@ -36,6 +36,7 @@ struct Endpoint {
   bool terminating = false;
   std::vector<std::string> zone_hints = {};  // zones and nodes that are to use it
   std::vector<std::string> node_hints = {};
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
 struct Service {
@@ -57,6 +58,7 @@ struct Service {
   std::string affinity_group;
   MasqueradeMode masquerade = MasqueradeMode::automatic;
   std::vector<Endpoint> endpoints;
+  std::optional<net::Family> own_family;  // where neither clusterIP nor endpoints tell
 
   bool shares_affinity() const noexcept { return !affinity_group.empty(); }
   std::string_view affinity_scope() const noexcept { return shares_affinity() ? affinity_group : name; }
@@ -66,8 +68,10 @@ struct Service {
   /// The family that it serves: its clusterIP's, else its endpoints'.
   net::Family family() const noexcept {
     if (cluster_ip) return cluster_ip->family();
+    if (own_family) return *own_family;
     return endpoints.empty() ? net::Family::v4 : endpoints.front().at.address.family();
   }
+  friend bool operator==(const Service&, const Service&) = default;
 };
 
 /// Endpoints of all services together, and their addresses in shared affinities: the slots that they need at most.

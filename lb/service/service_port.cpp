@@ -5,13 +5,18 @@
 
 namespace limpet::service {
 
-ServicePort::ServicePort(Service service, ServiceIds ids, const Place& place)
-    : service_(std::move(service)), ids_(std::move(ids)), sets_(service_, place), sources_(service_.source_ranges) {
-  by_id_.reserve(service_.endpoints.size());
-  for (std::uint32_t i = 0; i < service_.endpoints.size(); ++i) {
-    if (ids_.affinity_ids[i] != 0) by_id_.emplace(ids_.affinity_ids[i], i);
+ServicePort::ServicePort(std::shared_ptr<const Service> service, ServiceIds ids, const Place& place)
+    : service_(std::move(service)),
+      ids_(std::move(ids)),
+      sets_(*service_, place),
+      sources_(service_->source_ranges) {
+  if (ids_.affinity_scope != 0) {
+    std::vector<IdIndex::Entry> entries;
+    entries.reserve(ids_.affinity_ids.size() + ids_.aliases.size());
+    for (std::uint32_t i = 0; i < ids_.affinity_ids.size(); ++i) entries.emplace_back(ids_.affinity_ids[i], i);
+    entries.insert(entries.end(), ids_.aliases.begin(), ids_.aliases.end());
+    by_id_ = IdIndex(entries);
   }
-  by_id_.insert(ids_.aliases.begin(), ids_.aliases.end());
   cluster_ = gather(Set::cluster);
   local_ = gather(Set::local);
 }
@@ -19,27 +24,25 @@ ServicePort::ServicePort(Service service, ServiceIds ids, const Place& place)
 ServicePort::Members ServicePort::gather(Set set) const {
   Members result;
   std::vector<std::uint32_t> weights;
-  for (std::uint32_t i = 0; i < service_.endpoints.size(); ++i) {
+  for (std::uint32_t i = 0; i < service_->endpoints.size(); ++i) {
     if (left_out(i, set) != LeftOut::no) continue;
     result.indices.push_back(i);
-    weights.push_back(service_.endpoints[i].weight);
+    weights.push_back(service_->endpoints[i].weight);
   }
   result.table = pick::AliasTable::build(weights);
   return result;
 }
 
 std::optional<std::uint32_t> ServicePort::find(std::uint32_t id, Set set) const noexcept {
-  const auto found = by_id_.find(id);
-  if (found == by_id_.end()) return std::nullopt;
-  const std::uint32_t index = found->second;
-  if (left_out(index, set) != LeftOut::no) return std::nullopt;
+  const std::optional<std::uint32_t> index = by_id_.find(id);
+  if (!index || left_out(*index, set) != LeftOut::no) return std::nullopt;
   return index;
 }
 
 datapath::Move ServicePort::move_from(std::uint32_t id) const noexcept {
-  const auto found = by_id_.find(id);
-  if (found == by_id_.end()) return datapath::Move::gone;
-  const Endpoint& endpoint = service_.endpoints[found->second];
+  const std::optional<std::uint32_t> index = by_id_.find(id);
+  if (!index) return datapath::Move::gone;
+  const Endpoint& endpoint = service_->endpoints[*index];
   return endpoint.weight == 0 || endpoint.terminating ? datapath::Move::drained : datapath::Move::not_ready;
 }
 

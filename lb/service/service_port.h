@@ -11,10 +11,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "conntrack/flow/affinity_name.h"
@@ -24,6 +25,7 @@
 #include "lb/pick/rng.h"
 #include "lb/service/address_ranges.h"
 #include "lb/service/endpoint_sets.h"
+#include "lb/service/id_index.h"
 #include "lb/service/identities.h"
 #include "lb/service/service.h"
 
@@ -32,22 +34,24 @@ namespace limpet::service {
 class ServicePort {
  public:
   /// `place` decides which endpoints are local, and whose hints are followed.
-  ServicePort(Service service, ServiceIds ids, const Place& place);
+  ServicePort(std::shared_ptr<const Service> service, ServiceIds ids, const Place& place);
+  ServicePort(Service service, ServiceIds ids, const Place& place)
+      : ServicePort(std::make_shared<const Service>(std::move(service)), std::move(ids), place) {}
 
-  const Service& service() const noexcept { return service_; }
+  const Service& service() const noexcept { return *service_; }
   std::uint32_t affinity_scope() const noexcept { return ids_.affinity_scope; }
   datapath::EndpointId id(std::uint32_t index) const noexcept { return ids_.endpoints[index]; }
   /// What an affinity remembers in place of this endpoint: its id, or where the scope is shared, its address's; 0: nothing,
   /// for it can be reached by nobody.
   std::uint32_t affinity_id(std::uint32_t index) const noexcept { return ids_.affinity_ids[index]; }
-  const net::AddressPort& address(std::uint32_t index) const noexcept { return service_.endpoints[index].at; }
+  const net::AddressPort& address(std::uint32_t index) const noexcept { return service_->endpoints[index].at; }
 
   bool empty(Set set) const noexcept { return members(set).table.empty(); }
   /// Is there an endpoint that anybody anywhere could use?
   bool usable() const noexcept { return sets_.usable; }
   /// May this source use the load balancer's addresses?
   bool admits(const net::Address& source) const noexcept {
-    return service_.source_ranges.empty() || sources_.contain(source);
+    return service_->source_ranges.empty() || sources_.contain(source);
   }
   /// Index of an endpoint. Not on an empty set.
   std::uint32_t pick(Set set, pick::Rng& rng) const noexcept {
@@ -63,12 +67,12 @@ class ServicePort {
   /// Of one that is remembered for `id`; empty without affinity.
   flow::AffinityName remembered_by(std::uint32_t id) const noexcept {
     if (affinity_scope() == 0) return {};
-    return {affinity_scope(), service_.affinity_prefix, id};
+    return {affinity_scope(), service_->affinity_prefix, id};
   }
 
   /// The address under which affinity knows this client: its network's, where a prefix is configured.
   net::Address known_as(const net::Address& client) const noexcept {
-    return flow::AffinityName(affinity_scope(), service_.affinity_prefix, 0).mask(client);
+    return flow::AffinityName(affinity_scope(), service_->affinity_prefix, 0).mask(client);
   }
 
   /// Why an endpoint is not in `set`.
@@ -84,11 +88,11 @@ class ServicePort {
   const Members& members(Set set) const noexcept { return set == Set::local ? local_ : cluster_; }
   Members gather(Set set) const;
 
-  Service service_;
+  std::shared_ptr<const Service> service_;
   ServiceIds ids_;
   EndpointSets sets_;
   AddressRanges sources_;
-  std::unordered_map<std::uint32_t, std::uint32_t> by_id_;  // as an affinity stores it → index
+  IdIndex by_id_;  // as an affinity stores it → index
   Members cluster_;
   Members local_;
 };

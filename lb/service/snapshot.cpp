@@ -60,36 +60,83 @@ void sort_unique(std::vector<T>& values) {
 
 }  // namespace
 
-std::size_t Snapshot::L4Hash::operator()(const L4Address& key) const noexcept {
-  const std::uint64_t rest = std::uint64_t{key.at.port} << 8 | static_cast<std::uint8_t>(key.protocol);
-  return node::AddressHash{}(key.at.address) ^ static_cast<std::size_t>(rest * 0x9e3779b97f4a7c15);
-}
-
 Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
                    IcmpEcho echo)
     : node_(node), echo_(echo) {
-  ports_.reserve(services.size());
+  const Place place{node_.name(), node_.zone()};
   for (std::size_t i = 0; i < services.size(); ++i) {
-    ports_.push_back(
-        std::make_shared<const ServicePort>(services[i], std::move(ids[i]), Place{node_.name(), node_.zone()}));
-    add(*ports_.back());
+    add(std::make_shared<const ServicePort>(services[i], std::move(ids[i]), place));
   }
 }
 
-void Snapshot::add(const ServicePort& port) {
-  const Service& service = port.service();
+std::shared_ptr<const Snapshot> Snapshot::changed(std::span<const std::shared_ptr<const ServicePort>> gone,
+                                                  std::span<const std::shared_ptr<const ServicePort>> made) const {
+  auto next = std::make_shared<Snapshot>(*this);
+  for (const auto& port : gone) next->remove(*port);
+  for (const auto& port : made) next->add(port);
+  return next;
+}
+
+namespace {
+
+/// Calls visit(address and port, door) for each address that clients of the service know, nodePorts apart.
+template <typename Visit>
+void for_each_vip(const Service& service, const Visit& visit) {
   const auto vip = [&](const net::Address& address, Door door) {
-    vips_.emplace(L4Address{service.protocol, {address, service.port}}, Entry{&port, door});
+    visit(L4Address{service.protocol, {address, service.port}}, door);
   };
-  if (service.cluster_ip) {
-    vip(*service.cluster_ip, Door::cluster_ip);
-    cluster_ips_.insert(*service.cluster_ip);
-  }
+  if (service.cluster_ip) vip(*service.cluster_ip, Door::cluster_ip);
   for (const net::Address& address : service.external_ips) vip(address, Door::external_ip);
   for (const net::Address& address : service.load_balancer_ips) vip(address, Door::load_balancer);
-  if (service.node_port == 0) return;
-  node_ports_.emplace(node_port_key(service.protocol, service.family(), service.node_port),
-                      Entry{&port, Door::node_port});
+}
+
+L4Address node_port_of(const Service& service) {
+  return node_port_key(service.protocol, service.family(), service.node_port);
+}
+
+}  // namespace
+
+void Snapshot::add(const std::shared_ptr<const ServicePort>& port) {
+  const Service& service = port->service();
+  const auto enter = [&](Dispatch& dispatch, const L4Address& at, Door door) {
+    if (!dispatch.contains(at)) dispatch.set(at, Entry{port.get(), door});
+  };
+  ports_.set({service.name, service.family()}, port);
+  for_each_vip(service, [&](const L4Address& at, Door door) { enter(vips_, at, door); });
+  if (service.node_port != 0) enter(node_ports_, node_port_of(service), Door::node_port);
+  if (!service.cluster_ip) return;
+  const std::uint32_t* const before = cluster_ips_.find(*service.cluster_ip);
+  cluster_ips_.set(*service.cluster_ip, before == nullptr ? 1 : *before + 1);
+}
+
+void Snapshot::remove(const ServicePort& port) {
+  const Service& service = port.service();
+  const auto leave = [&](Dispatch& dispatch, const L4Address& at) {
+    const Entry* const entry = dispatch.find(at);
+    if (entry != nullptr && entry->port == &port) dispatch.erase(at);
+  };
+  ports_.erase({service.name, service.family()});
+  for_each_vip(service, [&](const L4Address& at, Door) { leave(vips_, at); });
+  if (service.node_port != 0) leave(node_ports_, node_port_of(service));
+  if (!service.cluster_ip) return;
+  const std::uint32_t left = *cluster_ips_.find(*service.cluster_ip) - 1;
+  left == 0 ? static_cast<void>(cluster_ips_.erase(*service.cluster_ip)) : cluster_ips_.set(*service.cluster_ip, left);
+}
+
+Snapshot::Ports Snapshot::ports() const {
+  std::vector<std::pair<const PortName*, std::shared_ptr<const ServicePort>>> named;
+  named.reserve(ports_.size());
+  ports_.for_each([&](const PortName& name, const auto& port) { named.emplace_back(&name, port); });
+  std::ranges::sort(named, {}, [](const auto& each) -> const PortName& { return *each.first; });
+  Ports result;
+  result.reserve(named.size());
+  for (auto& [name, port] : named) result.push_back(std::move(port));
+  return result;
+}
+
+std::shared_ptr<const ServicePort> Snapshot::port(const std::string& name, net::Family family) const {
+  const auto* const found = ports_.find({name, family});
+  return found == nullptr ? nullptr : *found;
 }
 
 store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities,
@@ -102,15 +149,16 @@ store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& con
 Match Snapshot::match(const datapath::NewConnection& connection, const node::NodeView& view) const {
   const auto& [protocol, source, destination] = connection.tuple;
   Match match;
-  if (const auto vip = vips_.find({protocol, destination}); vip != vips_.end()) {
-    match.port = vip->second.port;
-    match.door = vip->second.door;
+  if (const Entry* const vip = vips_.find({protocol, destination})) {
+    match.port = vip->port;
+    match.door = vip->door;
   } else {
-    const auto node_port = node_ports_.find(node_port_key(protocol, destination.address.family(), destination.port));
-    if (node_port == node_ports_.end() || !node_.accepts_node_ports(destination.address, view)) {
+    const Entry* const node_port =
+        node_ports_.find(node_port_key(protocol, destination.address.family(), destination.port));
+    if (node_port == nullptr || !node_.accepts_node_ports(destination.address, view)) {
       return match_none(connection.tuple, view);
     }
-    match.port = node_port->second.port;
+    match.port = node_port->port;
     match.door = Door::node_port;
   }
   match.origin = node_.origin(connection, view);
@@ -179,38 +227,37 @@ std::vector<std::string> Snapshot::candidates(const Match& match) const {
   return match.action == Action::dnat ? match.port->candidates(match.set) : std::vector<std::string>{};
 }
 
-datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
+datapath::DiversionPlan Snapshot::diversion_of(std::span<const std::shared_ptr<const ServicePort>> ports,
+                                               const node::NodeView& view) const {
   datapath::DiversionPlan plan;
-  plan.locals = node_.locals(view);
+  const std::vector<net::Address> locals = node_.locals(view);
   const std::vector<net::Address> node_port_addresses = node_.node_port_addresses(view);
   const auto own = [&](const net::Address& address) {
-    return std::find(plan.locals.begin(), plan.locals.end(), address) != plan.locals.end();
+    return std::find(locals.begin(), locals.end(), address) != locals.end();
   };
-  for (const auto& port : ports_) {
+  for (const auto& port : ports) {
     const Service& service = port->service();
-    const auto vip = [&](const net::Address& address) {
-      plan.services.push_back({service.protocol, {address, service.port}});
-    };
-    if (service.cluster_ip) {
-      vip(*service.cluster_ip);
-      if (echo_ == IcmpEcho::reply && !own(*service.cluster_ip)) {
-        plan.services.push_back(echo_request_to(*service.cluster_ip));
-      }
+    for_each_vip(service, [&](const L4Address& at, Door) { plan.services.push_back(at); });
+    if (echo_ == IcmpEcho::reply && service.cluster_ip && !own(*service.cluster_ip)) {
+      plan.services.push_back(echo_request_to(*service.cluster_ip));
     }
-    for (const net::Address& address : service.external_ips) vip(address);
-    for (const net::Address& address : service.load_balancer_ips) vip(address);
     for (const net::Address& address : node_port_addresses) {
       if (service.node_port == 0 || address.family() != service.family()) continue;
       plan.services.push_back({service.protocol, {address, service.node_port}});
     }
     for (const Endpoint& endpoint : service.endpoints) plan.endpoints.push_back({service.protocol, endpoint.at});
-  }
-  if (node_.is_strict()) {
-    for (const net::Address& address : cluster_ips_) {
-      if (!own(address) && !node_.is_service_address(address)) plan.addresses.push_back(address);
+    if (node_.is_strict() && service.cluster_ip && !own(*service.cluster_ip) &&
+        !node_.is_service_address(*service.cluster_ip)) {
+      plan.addresses.push_back(*service.cluster_ip);
     }
-    plan.prefixes = node_.service_cidrs();
   }
+  return plan;
+}
+
+datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
+  datapath::DiversionPlan plan = diversion_of(ports(), view);
+  plan.locals = node_.locals(view);
+  if (node_.is_strict()) plan.prefixes = node_.service_cidrs();
   datapath::each_list([&](auto list) { sort_unique(plan.*list); });
   return plan;
 }

@@ -29,15 +29,17 @@
 //
 // Source: kube-proxy's iptables mode (pkg/proxy/iptables/proxier.go, v1.34), chains KUBE-SVC, -SVL, -EXT, -FW; its
 // nftables mode (pkg/proxy/nftables/proxier.go, v1.34), chain cluster-ips-check.
-// ServicePorts are shared between snapshots; the two hash tables are a snapshot's own. match() is pure, O(1) in
-// services and endpoints, allocates nothing; any number of threads.
+// A changed snapshot shares with the former all that the change leaves alone (cow_map.h): ServicePorts, and the tables by
+// which they are found. So changed() costs the services named in it, however many others there are. match() is pure, O(1)
+// in services and endpoints, allocates nothing; any number of threads.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
-#include <unordered_map>
-#include <unordered_set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "conntrack/store/result.h"
@@ -45,6 +47,7 @@
 #include "lb/datapath/diversion_plan.h"
 #include "lb/node/node_view.h"
 #include "lb/service/config.h"
+#include "lb/service/cow_map.h"
 #include "lb/service/identities.h"
 #include "lb/service/node_rules.h"
 #include "lb/service/service_port.h"
@@ -90,7 +93,9 @@ struct Match {
 
 class Snapshot {
  public:
-  /// `ids` as Identities::assign gave them for the same services. Services do not collide (the reader sees to it);
+  using Ports = std::vector<std::shared_ptr<const ServicePort>>;
+
+  /// `ids` as Identities gave them for the same services. Services do not collide (the reader and the Catalog see to it);
   /// of two that do, the first is found.
   Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
            IcmpEcho echo = IcmpEcho::ignore);
@@ -99,6 +104,10 @@ class Snapshot {
       const Config& config, Identities& identities,
       const Identities::SlotInUse& in_use = [](std::uint32_t) { return false; });
 
+  /// This one without `gone`, which are of it, and with `made`.
+  std::shared_ptr<const Snapshot> changed(std::span<const std::shared_ptr<const ServicePort>> gone,
+                                          std::span<const std::shared_ptr<const ServicePort>> made) const;
+
   Match match(const datapath::NewConnection& connection, const node::NodeView& view) const;
   /// "ip:port" of each endpoint that the choice is made from, sorted as text; empty unless the action is dnat.
   std::vector<std::string> candidates(const Match& match) const;
@@ -106,21 +115,37 @@ class Snapshot {
   /// Echo requests to a clusterIP are diverted if they are to be answered, but where the node owns the address: there
   /// its kernel answers. So are whole clusterIPs and serviceCIDRs, with compat: nftables.
   datapath::DiversionPlan diversion(const node::NodeView& view) const;
+  /// What these ports alone ask for, each entry as often as they do, in no order; nothing for the node itself.
+  datapath::DiversionPlan diversion_of(std::span<const std::shared_ptr<const ServicePort>> ports,
+                                       const node::NodeView& view) const;
   const NodeRules& node() const noexcept { return node_; }
-  std::span<const std::shared_ptr<const ServicePort>> ports() const noexcept { return ports_; }
+  /// All of them, by name, IPv4 first: O(services log services), for who looks on.
+  Ports ports() const;
+  std::size_t size() const noexcept { return ports_.size(); }
+  /// The same in no order, at the price of a look at each.
+  template <typename Visit>
+  void for_each_port(Visit&& visit) const {
+    ports_.for_each([&](const PortName&, const std::shared_ptr<const ServicePort>& port) { visit(*port); });
+  }
+  /// nullptr: there is none.
+  std::shared_ptr<const ServicePort> port(const std::string& name, net::Family family) const;
 
  private:
-  /// A VIP, or a nodePort: then the address is the unspecified one of its family.
-  struct L4Hash {
-    std::size_t operator()(const datapath::L4Address& key) const noexcept;
-  };
   struct Entry {
     const ServicePort* port = nullptr;
     Door door = Door::cluster_ip;
   };
-  using Dispatch = std::unordered_map<datapath::L4Address, Entry, L4Hash>;
+  /// By VIP, or by nodePort: then the address is the unspecified one of its family.
+  using Dispatch = CowMap<datapath::L4Address, Entry, datapath::L4Hash>;
+  using PortName = std::pair<std::string, net::Family>;
+  struct NameHash {
+    std::size_t operator()(const PortName& name) const noexcept {
+      return std::hash<std::string>{}(name.first) + static_cast<std::size_t>(name.second);
+    }
+  };
 
-  void add(const ServicePort& port);
+  void add(const std::shared_ptr<const ServicePort>& port);
+  void remove(const ServicePort& port);
   Match match_cluster_ip(Match match, const datapath::NewConnection& connection) const;
   Match match_external(Match match, const datapath::NewConnection& connection, const node::NodeView& view) const;
   /// No service has this destination.
@@ -129,10 +154,10 @@ class Snapshot {
 
   NodeRules node_;
   IcmpEcho echo_;
-  std::vector<std::shared_ptr<const ServicePort>> ports_;
+  CowMap<PortName, std::shared_ptr<const ServicePort>, NameHash> ports_;
   Dispatch vips_;
   Dispatch node_ports_;
-  std::unordered_set<net::Address, node::AddressHash> cluster_ips_;
+  CowMap<net::Address, std::uint32_t, node::AddressHash> cluster_ips_;  // with how many ServicePorts they have
 };
 
 }  // namespace limpet::service

@@ -23,7 +23,7 @@ void check_use(const Config& config) {
   auto ids = Identities(slots).assign(config.services);
   require(static_cast<bool>(ids), "there are as many slots as endpoints");
   const Snapshot snapshot(config.node, config.services, std::move(*ids));
-  require(snapshot.ports().size() == config.services.size(), "every service stands in the snapshot");
+  require(snapshot.size() == config.services.size(), "every service stands in the snapshot");
 }
 
 }  // namespace

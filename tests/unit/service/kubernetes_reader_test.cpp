@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lb/service/catalog.h"
+
 #include "tests/unit/service/fixture.h"
 
 namespace limpet::service {
@@ -216,8 +218,13 @@ TEST(KubernetesObjects, TheOlderServiceKeepsWhatTwoClaim) {
            ", externalIPs: [192.0.2.1], ports: [{port: 80, nodePort: 30000}]}\n";
   };
   const auto objects = read(service("x", "2026-02-01T00:00:00Z") + service("y", "2026-01-01T00:00:00Z"));
-  std::vector<Service> services = objects.services();
-  EXPECT_THAT(settle_conflicts(objects, services),
+  std::vector<Group> groups;
+  for (const auto& [key, object] : objects.objects()) {
+    groups.push_back({.name = key.to_string(), .created = object.created, .services = objects.services(key)});
+  }
+  std::vector<std::string> losses;
+  const std::vector<Service> services = settle(groups, losses);
+  EXPECT_THAT(losses,
               ElementsAre("192.0.2.1:80/tcp of service a/x is left out: the older service a/y has it",
                           "nodePort 30000/tcp (IPv4) of service a/x is left out: the older service a/y has it"));
   EXPECT_THAT(services[0].external_ips, IsEmpty());

@@ -1,0 +1,200 @@
+// What a change of one service changes, and what it leaves alone.
+#include "lb/service/catalog.h"
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/service/fixture.h"
+
+namespace limpet::service {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+Service service(const std::string& name, const std::string& vip, std::uint16_t node_port = 0) {
+  Service result;
+  result.name = name;
+  result.cluster_ip = ip(vip);
+  result.port = 80;
+  result.node_port = node_port;
+  result.affinity_timeout = flow::Seconds(60);
+  result.endpoints = {local_endpoint("10.28.8.5:80"), remote_endpoint("10.28.6.5:80")};
+  return result;
+}
+Group group(const std::string& name, std::vector<Service> services, const std::string& created = "2024") {
+  return {.name = name, .created = created, .services = std::move(services)};
+}
+
+class CatalogTest : public testing::Test {
+ protected:
+  static bool nobody(std::uint32_t) { return false; }
+  void open(std::vector<Group> groups) { ASSERT_TRUE(catalog.open(std::move(groups), {}, nobody)); }
+  SnapshotChange apply(std::vector<Group> groups) {
+    auto change = catalog.apply(std::move(groups), nobody);
+    EXPECT_TRUE(change) << change.error().message;
+    return change ? std::move(*change) : SnapshotChange{};
+  }
+  std::string served(const std::string& to) const {
+    const Match match = catalog.snapshot()->match(connection("203.0.113.7", to), view);
+    return match.port == nullptr ? "" : match.port->service().name;
+  }
+  std::shared_ptr<const ServicePort> port(const std::string& name) const {
+    return catalog.snapshot()->port(name, net::Family::v4);
+  }
+
+  node::NodeView view = seed_view();
+  datapath::EndpointSlots slots{64};
+  Identities identities{slots};
+  Catalog catalog{identities, seed_node(), IcmpEcho::ignore};
+};
+
+std::vector<std::string> names(const Snapshot::Ports& ports) {
+  std::vector<std::string> result;
+  for (const auto& port : ports) result.push_back(port->service().name);
+  std::ranges::sort(result);
+  return result;
+}
+
+TEST_F(CatalogTest, a_change_costs_its_own_service_only) {
+  open({group("a/a", {service("a/a:x", "10.0.0.1")}), group("b/b", {service("b/b:x", "10.0.0.2")})});
+  const auto before = catalog.snapshot();
+  const auto untouched = port("b/b:x");
+  Service changed = service("a/a:x", "10.0.0.1");
+  changed.endpoints.pop_back();
+  const SnapshotChange change = apply({group("a/a", {changed})});
+  EXPECT_THAT(names(change.gone), ElementsAre("a/a:x"));
+  EXPECT_THAT(names(change.made), ElementsAre("a/a:x"));
+  EXPECT_EQ(port("b/b:x"), untouched);
+  EXPECT_EQ(port("a/a:x")->service().endpoints.size(), 1u);
+  EXPECT_EQ(before->port("a/a:x", net::Family::v4)->service().endpoints.size(), 2u) << "the former is as it was";
+}
+
+TEST_F(CatalogTest, the_same_again_changes_nothing) {
+  open({group("a/a", {service("a/a:x", "10.0.0.1"), service("a/a:y", "10.0.0.3")})});
+  EXPECT_TRUE(apply({group("a/a", {service("a/a:x", "10.0.0.1"), service("a/a:y", "10.0.0.3")})}).empty());
+  Service other = service("a/a:y", "10.0.0.4");
+  EXPECT_THAT(names(apply({group("a/a", {service("a/a:x", "10.0.0.1"), other})}).made), ElementsAre("a/a:y"));
+  EXPECT_EQ(served("10.0.0.3:80"), "");
+  EXPECT_EQ(served("10.0.0.4:80"), "a/a:y");
+}
+
+TEST_F(CatalogTest, names_stay_with_who_stays) {
+  open({group("a/a", {service("a/a:x", "10.0.0.1")})});
+  const auto before = port("a/a:x");
+  Service more = service("a/a:x", "10.0.0.1");
+  more.endpoints.insert(more.endpoints.begin(), remote_endpoint("10.28.7.7:80"));
+  apply({group("a/a", {more})});
+  const auto after = port("a/a:x");
+  EXPECT_EQ(after->affinity_scope(), before->affinity_scope());
+  EXPECT_EQ(after->id(1), before->id(0));
+  EXPECT_EQ(after->id(2), before->id(1));
+  apply({group("a/a", {})});
+  EXPECT_FALSE(slots.is(before->id(0), datapath::EndpointSlots::serving)) << "UDP flows to it are decided anew";
+  apply({group("a/a", {more})});
+  EXPECT_NE(port("a/a:x")->id(1).id, before->id(0).id);
+  EXPECT_NE(port("a/a:x")->affinity_scope(), before->affinity_scope());
+}
+
+TEST_F(CatalogTest, the_older_has_what_two_claim_and_leaves_it_to_the_younger) {
+  open({group("y/y", {service("y/y:x", "10.0.0.1", 30001)}, "2025")});
+  EXPECT_EQ(served("10.0.0.1:80"), "y/y:x");
+  const SnapshotChange taken = apply({group("o/o", {service("o/o:x", "10.0.0.1", 30002)}, "2024")});
+  EXPECT_THAT(names(taken.made), ElementsAre("o/o:x", "y/y:x"));
+  EXPECT_EQ(served("10.0.0.1:80"), "o/o:x");
+  EXPECT_EQ(served("10.128.0.5:30001"), "y/y:x") << "it keeps its other doors";
+  EXPECT_THAT(taken.losses,
+              ElementsAre("10.0.0.1:80/tcp of service y/y:x is left out: the older service o/o:x has it"));
+  apply({group("o/o", {})});
+  EXPECT_EQ(served("10.0.0.1:80"), "y/y:x");
+  EXPECT_THAT(catalog.losses(), IsEmpty());
+}
+
+TEST_F(CatalogTest, a_name_belongs_to_one) {
+  Group native = group("limpet.yaml", {service("a/a:x", "10.0.0.1")}, "");
+  native.native = true;
+  open({group("a/a", {service("a/a:x", "10.0.0.2")}, "")});
+  EXPECT_EQ(served("10.0.0.2:80"), "a/a:x");
+  apply({native});
+  EXPECT_EQ(served("10.0.0.1:80"), "a/a:x");
+  EXPECT_EQ(served("10.0.0.2:80"), "") << "without its name it has nothing";
+  apply({group("limpet.yaml", {})});
+  EXPECT_EQ(served("10.0.0.2:80"), "a/a:x");
+}
+
+TEST_F(CatalogTest, refuses_what_does_not_fit_and_stays_as_it_was) {
+  open({group("a/a", {service("a/a:x", "10.0.0.1")})});
+  const auto before = catalog.snapshot();
+  Service large = service("b/b:x", "10.0.0.1");
+  for (int i = 0; i < 70; ++i) large.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i + 1) + ":80"));
+  const auto refused = catalog.apply({group("b/b", {large}, "2020"), group("a/a", {})}, nobody);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, testing::HasSubstr("raise tables.endpoints"));
+  EXPECT_EQ(catalog.snapshot(), before);
+  EXPECT_EQ(served("10.0.0.1:80"), "a/a:x");
+  EXPECT_TRUE(apply({group("a/a", {service("a/a:x", "10.0.0.1")})}).empty());
+  EXPECT_THAT(catalog.losses(), IsEmpty());
+}
+
+TEST_F(CatalogTest, who_shares_a_scope_is_made_anew_together) {
+  Service http = service("a/a:http", "10.0.0.1");
+  Service dns = service("b/b:dns", "10.0.0.2");
+  http.affinity_group = dns.affinity_group = "both";
+  open({group("a/a", {http}), group("b/b", {dns}), group("c/c", {service("c/c:x", "10.0.0.3")})});
+  http.endpoints.push_back(local_endpoint("10.28.8.5:81"));  // a second one at an address that both have
+  const SnapshotChange change = apply({group("a/a", {http})});
+  EXPECT_THAT(names(change.made), ElementsAre("a/a:http", "b/b:dns"));
+  const std::uint32_t second = port("a/a:http")->affinity_id(2);
+  EXPECT_EQ(port("b/b:dns")->find(second, Set::cluster), std::optional<std::uint32_t>(0)) << "the other knows it, too";
+}
+
+/// Any sequence of changes ends where a fresh catalog of the same groups begins: same doors, same endpoints.
+TEST_F(CatalogTest, changes_in_any_order_meet_the_whole) {
+  std::mt19937 random(7);
+  std::vector<Group> now(12);
+  for (std::size_t i = 0; i < now.size(); ++i) now[i].name = "g" + std::to_string(i);
+  open({});
+  for (int round = 0; round < 400; ++round) {
+    const std::size_t n_group = random() % now.size();
+    Group& one = now[n_group];
+    one.created = std::to_string(2000 + random() % 4 * 100 + n_group);  // as old as no other
+    one.services.clear();
+    for (std::size_t n = random() % 3; n > 0; --n) {
+      Service made = service("n/" + std::to_string(random() % 6) + ":p", "10.0.0." + std::to_string(random() % 5),
+                             static_cast<std::uint16_t>(random() % 4 == 0 ? 30000 + random() % 3 : 0));
+      if (random() % 2 == 0) made.endpoints.resize(1);
+      const bool twice = std::ranges::any_of(one.services, [&](const Service& each) { return each.name == made.name; });
+      if (!twice) one.services.push_back(made);
+    }
+    apply({one});
+    datapath::EndpointSlots fresh_slots(64);
+    Identities fresh_names(fresh_slots);
+    Catalog fresh(fresh_names, seed_node(), IcmpEcho::ignore);
+    ASSERT_TRUE(fresh.open(now, {}, nobody));
+    const auto ours = catalog.snapshot()->ports();
+    const auto theirs = fresh.snapshot()->ports();
+    ASSERT_EQ(ours.size(), theirs.size());
+    for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_EQ(ours[i]->service(), theirs[i]->service());
+    for (int vip = 0; vip < 5; ++vip) {
+      const auto to = connection("203.0.113.7", "10.0.0." + std::to_string(vip) + ":80");
+      const Match a = catalog.snapshot()->match(to, view), b = fresh.snapshot()->match(to, view);
+      ASSERT_EQ(a.port == nullptr, b.port == nullptr);
+      if (a.port == nullptr) continue;
+      EXPECT_EQ(a.port->service(), b.port->service());
+    }
+    EXPECT_EQ(catalog.losses(), fresh.losses());
+    std::set<std::uint32_t> named;
+    for (const auto& each : ours) {
+      for (std::uint32_t i = 0; i < each->service().endpoints.size(); ++i) {
+        EXPECT_TRUE(named.insert(each->id(i).slot).second) << "a slot of two";
+        EXPECT_TRUE(slots.is(each->id(i), datapath::EndpointSlots::ready));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace limpet::service
