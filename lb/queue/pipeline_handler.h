@@ -1,7 +1,7 @@
 // pipeline_handler.h: what limpet does with the packets of a queue: the pipeline, under a clock read once a batch.
 // When a batch arrives, the flow table's memory for all of its packets is asked for at once; then each is processed.
 // A packet that is refused with an answer is answered at once (reply_sender.h). Whoever is published as the worker's observer
-// when a batch begins is told of its packets. Between batches it sweeps its share of the flow table, at the pace that visits
+// when a batch begins is told of its packets. What the deciders read is not freed before the batch ends (epochs.h). Between batches it sweeps its share of the flow table, at the pace that visits
 // every record once in kLap (a worker that idles wakes ten times a second, and then visits kMostAtOnce at most: beyond 1.6
 // million records a lap takes longer).
 #pragma once
@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "conntrack/flow/flow_table.h"
+#include "lb/datapath/epochs.h"
 #include "lb/datapath/observer.h"
 #include "lb/datapath/pipeline.h"
 #include "lb/datapath/published.h"
@@ -31,9 +32,11 @@ class PipelineHandler {
     unsigned worker;
   };
 
+  /// `epochs` counts this worker as `watch->worker`.
   PipelineHandler(datapath::Pipeline& pipeline, const flow::FlowTable& flows,
                   const datapath::Published<node::NodeView>& node, datapath::WorkerContext context, unsigned workers,
-                  ReplySender* replies = nullptr, std::optional<Watch> watch = std::nullopt)
+                  ReplySender* replies = nullptr, std::optional<Watch> watch = std::nullopt,
+                  datapath::Epochs* epochs = nullptr)
       : pipeline_(&pipeline),
         flows_(&flows),
         reader_(node),
@@ -41,10 +44,12 @@ class PipelineHandler {
         workers_(workers),
         replies_(replies),
         watch_(std::move(watch)),
+        epochs_(epochs),
         swept_(flow::now()) {}
 
   void begin_batch(std::span<Message> batch) {
     now_ = flow::now();
+    if (epochs_ != nullptr) epochs_->enter(watch_->worker);
     node_ = &reader_.get();
     if (watch_) context_.observer = watch_->reader.get().of(watch_->worker);
     for (Message& message : batch) message.packet.flow_hash = pipeline_->prefetch(message.packet.bytes);
@@ -59,6 +64,7 @@ class PipelineHandler {
     return verdict;
   }
   void end_batch() {
+    if (epochs_ != nullptr) epochs_->leave(watch_->worker);
     const flow::Instant now = flow::now();
     const auto share = static_cast<std::uint64_t>((now - swept_).count()) * flows_->records_in_use() / workers_;
     const std::uint64_t budget = share / static_cast<std::uint64_t>(kLap.count());
@@ -78,6 +84,7 @@ class PipelineHandler {
   unsigned workers_;
   ReplySender* replies_;  // nullptr: nothing is answered
   std::optional<Watch> watch_;
+  datapath::Epochs* epochs_;
   const node::NodeView* node_ = nullptr;
   flow::Instant now_{};
   flow::Instant swept_;

@@ -50,8 +50,12 @@ Decision dnat_to(const Match& match, std::uint32_t index, const net::Address& cl
 
 Balancer::Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const Snapshot> snapshot,
                    affinity::AffinityTable& affinity)
-    : Decider(slots), snapshot_(std::move(snapshot)), affinity_(affinity) {
-  for (const auto& port : snapshot_->ports()) {
+    : Decider(slots), snapshot_(std::move(snapshot)), current_(snapshot_.get()), affinity_(affinity) {
+  remember_for(snapshot_->ports());
+}
+
+void Balancer::remember_for(std::span<const std::shared_ptr<const ServicePort>> ports) {
+  for (const auto& port : ports) {
     if (port->affinity_scope() == 0) continue;
     const Service& service = port->service();
     affinity_.set_scope(port->affinity_scope(), {.timeout = *service.affinity_timeout,
@@ -59,9 +63,17 @@ Balancer::Balancer(const datapath::EndpointSlots& slots, std::shared_ptr<const S
   }
 }
 
+std::shared_ptr<const Snapshot> Balancer::publish(std::shared_ptr<const Snapshot> next,
+                                                  std::span<const std::shared_ptr<const ServicePort>> made) {
+  remember_for(made);
+  current_.store(next.get(), std::memory_order_release);
+  snapshot_.swap(next);
+  return next;
+}
+
 Decision Balancer::decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) {
-  const Match match = snapshot_->match(connection, node);
+  const Match match = current_.load(std::memory_order_acquire)->match(connection, node);
   if (match.action != Action::dnat) {
     Decision decision;
     decision.action = match.action;

@@ -11,10 +11,13 @@
 // two doors with different sets is moved when its endpoint is not in the narrower one (kube-proxy may hold two
 // entries). A packet from the middle of a connection (known_clients_only) reads the table and changes nothing.
 //
-// decide() is O(1) in services and endpoints and allocates nothing. Any number of threads.
+// decide() is O(1) in services and endpoints and allocates nothing. Any number of threads. The control thread may publish
+// another snapshot meanwhile: a decision is of the one or of the other.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <span>
 
 #include "lb/affinity/affinity_table.h"
 #include "lb/datapath/decider.h"
@@ -34,13 +37,20 @@ class Balancer final : public datapath::Decider {
   void confirm(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override;
   void refresh(const net::Address& client, const flow::AffinityName& remembered, flow::Instant now) override;
 
+  /// From now on decisions are of `next`, in which `made` are new. Returns the former, which workers may be reading still
+  /// (epochs.h). Control thread.
+  [[nodiscard]] std::shared_ptr<const Snapshot> publish(std::shared_ptr<const Snapshot> next,
+                                                        std::span<const std::shared_ptr<const ServicePort>> made);
+  /// The one published. Control thread.
   const Snapshot& snapshot() const noexcept { return *snapshot_; }
 
  private:
+  void remember_for(std::span<const std::shared_ptr<const ServicePort>> ports);
   datapath::Decision assign(const Match& match, const net::Address& client, flow::Instant now, pick::Rng& rng);
   datapath::Decision recall(const Match& match, const net::Address& client, flow::Instant now) const;
 
-  std::shared_ptr<const Snapshot> snapshot_;
+  std::shared_ptr<const Snapshot> snapshot_;  // keeps `current_` alive
+  std::atomic<const Snapshot*> current_;
   affinity::AffinityTable& affinity_;
 };
 
