@@ -23,10 +23,15 @@ PortPool::PortPool(const PortPoolOptions& options) {
     }
   }
   assignable_[0] &= ~std::uint64_t{1};
-  for (const std::uint16_t port : options.node_ports) {
-    keepable_.reset(port);
-    assignable_[port / 64] &= ~bit(port);
-  }
+  for (const std::uint16_t port : options.node_ports) add_node_port(port);
+}
+
+void PortPool::add_node_port(std::uint16_t port) {
+  if (node_port_users_[port]++ == 0) node_ports_[port / 64].fetch_or(bit(port), std::memory_order_relaxed);
+}
+
+void PortPool::remove_node_port(std::uint16_t port) {
+  if (--node_port_users_[port] == 0) node_ports_[port / 64].fetch_and(~bit(port), std::memory_order_relaxed);
 }
 
 std::size_t PortPool::KeyHash::operator()(const PoolKey& key) const noexcept {
@@ -71,7 +76,7 @@ std::optional<std::uint16_t> PortPool::next_free(const Bits& used, std::uint64_t
   const std::uint64_t upper = ~std::uint64_t{0} << (start % 64);  // the first word from `start` on, its rest at the end
   for (std::size_t step = 0; step <= kWords; ++step) {
     const std::size_t word = (start / 64 + step) % kWords;
-    std::uint64_t free = assignable_[word] & ~used[word];
+    std::uint64_t free = assignable(word) & ~used[word];
     if (step == 0) free &= upper;
     if (step == kWords) free &= ~upper;
     if (free != 0) return static_cast<std::uint16_t>(word * 64 + static_cast<unsigned>(std::countr_zero(free)));

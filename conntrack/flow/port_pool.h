@@ -12,14 +12,17 @@
 //   in ip_local_port_range                no: a local socket could take it     if it is in masqueradePorts
 //   any other                             yes                                  if it is in masqueradePorts
 //
-// Why no nodePort: kubernetes/kubernetes#139276. Exhaustion is answered with nullopt; oldest_held() then
+// Why no nodePort: kubernetes/kubernetes#139276. They come and go with services: who has such a port already keeps it.
+// Exhaustion is answered with nullopt; oldest_held() then
 // names the port that can be spared first. The caller removes its flow, which releases it.
 //
-// Threads: any; pools are found under a shard's mutex, a leaf lock held for one operation. Memory: 16 KiB a
+// Threads: any; pools are found under a shard's mutex, a leaf lock held for one operation. add_node_port and
+// remove_node_port: the control thread. Memory: 16 KiB a
 // pool, made on first use, one for each endpoint that masqueraded clients reach; never given back.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <bitset>
 #include <cstdint>
 #include <deque>
@@ -28,6 +31,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "conntrack/net/address.h"
 
@@ -55,6 +59,10 @@ class PortPool {
  public:
   explicit PortPool(const PortPoolOptions& options);
 
+  /// From now on it is a nodePort, of one service more; or of one less.
+  void add_node_port(std::uint16_t port);
+  void remove_node_port(std::uint16_t port);
+
   /// A port that is now the caller's, until release(). `random` places the search. nullopt: none is free.
   std::optional<std::uint16_t> acquire(const PoolKey& key, std::uint16_t preferred, std::uint64_t random);
   /// This very port is the caller's, whatever the pool's own rules: a flow that was there before the pool has it. False if
@@ -69,8 +77,8 @@ class PortPool {
   /// An assignable port for a connection that no pool counts: a tuple clash. Not reserved. 0 if none is assignable.
   std::uint16_t random_port(std::uint64_t random) const noexcept { return next_free({}, random).value_or(0); }
 
-  bool may_keep(std::uint16_t port) const noexcept { return keepable_.test(port); }
-  bool may_assign(std::uint16_t port) const noexcept { return assignable_[port / 64] >> (port % 64) & 1; }
+  bool may_keep(std::uint16_t port) const noexcept { return keepable_.test(port) && !is_node_port(port); }
+  bool may_assign(std::uint16_t port) const noexcept { return assignable(port / 64) >> (port % 64) & 1; }
 
  private:
   static constexpr std::size_t kWords = 65536 / 64;
@@ -93,9 +101,17 @@ class PortPool {
   /// The pool of this key, made if need be. Its shard is locked.
   static Pool& pool_in(Shard& home, const PoolKey& key);
   std::optional<std::uint16_t> next_free(const Bits& used, std::uint64_t random) const noexcept;
+  bool is_node_port(std::uint16_t port) const noexcept {
+    return node_ports_[port / 64].load(std::memory_order_relaxed) >> (port % 64) & 1;
+  }
+  std::uint64_t assignable(std::size_t word) const noexcept {
+    return assignable_[word] & ~node_ports_[word].load(std::memory_order_relaxed);
+  }
 
-  std::bitset<65536> keepable_;
+  std::bitset<65536> keepable_;  // these two but for nodePorts
   Bits assignable_{};
+  std::array<std::atomic<std::uint64_t>, kWords> node_ports_{};
+  std::vector<std::uint32_t> node_port_users_ = std::vector<std::uint32_t>(65536);  // services, by port
   std::array<Shard, kShards> shards_;
 };
 
