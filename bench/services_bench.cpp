@@ -58,8 +58,7 @@ json service_object(std::uint32_t n) {
             {"sessionAffinity", n % 4 == 0 ? "ClientIP" : "None"}};
   return {{"apiVersion", "v1"},
           {"kind", "Service"},
-          {"metadata",
-           {{"name", name_of(n)}, {"namespace", "bench"}, {"creationTimestamp", "2024-01-01T00:00:00Z"}}},
+          {"metadata", {{"name", name_of(n)}, {"namespace", "bench"}, {"creationTimestamp", "2024-01-01T00:00:00Z"}}},
           {"spec", std::move(spec)}};
 }
 
@@ -148,8 +147,8 @@ class World {
   datapath::Epochs epochs_{2};
   node::NodeView node_;
   pick::Rng rng_{1};
-  datapath::NewConnection connection_{
-      .tuple = {net::Protocol::tcp, {net::Address::from_v4(0x0a400001), 40000}, {}}, .hook = datapath::Hook::prerouting};
+  datapath::NewConnection connection_{.tuple = {net::Protocol::tcp, {net::Address::from_v4(0x0a400001), 40000}, {}},
+                                      .hook = datapath::Hook::prerouting};
   KubernetesObjects objects_;
   Catalog catalog_{identities_, node_config(), IcmpEcho::ignore};
   std::unique_ptr<Balancer> balancer_;

@@ -149,6 +149,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.sweep();
   daemon.open_api();
   daemon.answer_health_checks();
+  daemon.watch_objects();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
   daemon.ready_ = true;
@@ -199,6 +200,7 @@ Status Daemon::stop() {
   notify_service_manager("STOPPING=1");
   server_.reset();
   health_.reset();
+  reloader_.reset();
   Status removed = store::ok();
   if (config_.on_stop == service::OnStop::remove) {
     removed = diverter_.remove_requests();
@@ -222,8 +224,11 @@ void Daemon::watch_signals() {
       return;
     }
     if (signal == SIGUSR1) log_stats();
-    if (signal == SIGHUP)
-      spdlog::warn("SIGHUP ignored: this version reads its configuration at start only; restart it");
+    if (signal == SIGHUP) {
+      if (reloader_) reloader_->ask();
+      spdlog::info("SIGHUP: {}, the configuration itself at start only",
+                   reloader_ ? "the files of Kubernetes objects are read" : "there are no Kubernetes objects to read");
+    }
     watch_signals();
   });
 }
@@ -255,7 +260,7 @@ bool Daemon::adapt_to_node() {
     return false;
   }
   const divert::RouteSources sources = route_sources(config_, *node);
-  if (health_ != nullptr) health_->update(config_.services, config_.node, *node);
+  if (health_ != nullptr) health_->update(engine_->health_checked(), config_.node, *node);
   const datapath::DiversionPlan next = engine_->update(std::move(*node));
   const bool news = diverter_.in_doubt() || next != plan_;
   plan_ = next;
@@ -287,6 +292,54 @@ void Daemon::watch_drops() {
     drops_ = drops;
     watch_drops();
   });
+}
+
+void Daemon::watch_objects() {
+  if (!config_.kubernetes) return;
+  reloader_ = std::make_unique<control::ObjectReloader>(
+      io_, config_.kubernetes, [this](service::KubernetesFiles::News news) { adopt(std::move(news)); });
+}
+
+void Daemon::adopt(service::KubernetesFiles::News news) {
+  for (const service::Diagnostic& diagnostic : news.diagnostics) {
+    const bool lost = diagnostic.severity == service::Severity::error;
+    spdlog::log(lost ? spdlog::level::err : spdlog::level::warn, "{}{}", to_string(diagnostic),
+                lost ? "; going on with what it said before" : "");
+  }
+  if (news.groups.empty()) return;
+  for (const service::Group& group : news.groups) refused_.erase(group.name);
+  for (auto& [name, group] : refused_) news.groups.push_back(std::move(group));
+  refused_.clear();
+  change_services(std::move(news.groups));
+}
+
+void Daemon::change_services(std::vector<service::Group> groups) {
+  const store::Status changed = try_to_change_services(groups);
+  if (changed) return;
+  if (groups.size() == 1) {
+    spdlog::error("Service {} is left out: {}", groups.front().name, changed.error().message);
+    refused_.emplace(groups.front().name, std::move(groups.front()));
+    return;
+  }
+  const auto middle = groups.begin() + static_cast<std::ptrdiff_t>(groups.size() / 2);
+  change_services({std::make_move_iterator(groups.begin()), std::make_move_iterator(middle)});
+  change_services({std::make_move_iterator(middle), std::make_move_iterator(groups.end())});
+}
+
+Status Daemon::try_to_change_services(const std::vector<service::Group>& groups) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto changed = engine_->change(groups);
+  if (!changed) return changed.error();
+  for (const std::string& loss : changed->losses) spdlog::warn("{}", loss);
+  change_diversion(changed->delta);
+  engine_->publish();
+  if (changed->health) health_->update(engine_->health_checked(), config_.node, *engine_->node());
+  if (changed->ports == 0) return store::ok();
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  spdlog::info("services changed: {} service ports gone or new, {} destinations and endpoints diverted more, {:.1f} ms",
+               changed->ports, changed->delta.added.services.size() + changed->delta.added.endpoints.size(),
+               took.count());
+  return store::ok();
 }
 
 void Daemon::sweep() {
@@ -353,7 +406,7 @@ void Daemon::open_api() {
 void Daemon::answer_health_checks() {
   health_ = std::make_unique<control::HealthChecks>(
       io_, [this] { return control::Health{.healthy = !diverter_.in_doubt(), .updated = adapted_}; });
-  health_->update(config_.services, config_.node, *engine_->node());
+  health_->update(engine_->health_checked(), config_.node, *engine_->node());
   if (!config_.healthz) return;
   if (const Status opened = health_->open_healthz(*config_.healthz); !opened) {
     spdlog::warn("/healthz and /livez are not answered: {}", opened.error().message);

@@ -14,13 +14,20 @@
 //   rules   looked at every divert.checkSeconds: what another hand has changed is repaired
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
-//   SIGTERM, SIGINT   stop          SIGUSR1   log one line `stats {…}`          SIGHUP   logged, ignored: nothing is reloaded yet
+//   objects of Kubernetes   read by another thread when their files change; what a change needs is diverted before workers
+//           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables is
+//           left out, and tried again with each later change; the others do not wait for it
+//
+//   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   read the objects' files (the configuration
+//                                                                              itself is read at start only)
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -33,6 +40,7 @@
 #include "lb/cli/engine.h"
 #include "lb/cli/engine_tables.h"
 #include "lb/control/health_checks.h"
+#include "lb/control/object_reloader.h"
 #include "lb/control/server.h"
 #include "lb/control/tracing.h"
 #include "lb/divert/diverter.h"
@@ -73,6 +81,11 @@ class Daemon {
   void change_diversion(const datapath::PlanDelta& delta);
   void watch_rules();
   void repair_rules();
+  void watch_objects();
+  void adopt(service::KubernetesFiles::News news);
+  /// Those that do not fit are found and left out.
+  void change_services(std::vector<service::Group> groups);
+  store::Status try_to_change_services(const std::vector<service::Group>& groups);
   void open_api();
   void answer_health_checks();
   nlohmann::ordered_json queue_stats() const;
@@ -106,6 +119,8 @@ class Daemon {
 
   std::unique_ptr<control::Server> server_;  // nullptr: there is no API
   std::unique_ptr<control::HealthChecks> health_;
+  std::unique_ptr<control::ObjectReloader> reloader_;  // nullptr: there are no objects
+  std::map<std::string, service::Group> refused_;      // Services that did not fit, by name
 };
 
 }  // namespace limpet::cli

@@ -24,12 +24,13 @@ divert::Backend backend_of(service::RuleBackend backend) {
   return divert::Backend::automatic;
 }
 
-/// Does any nodePort listen on 127.0.0.1?
+/// May any nodePort listen on 127.0.0.1? Objects bring them at any time.
 bool serves_localhost(const service::Config& config) {
   const bool any = std::any_of(config.services.begin(), config.services.end(), [](const service::Service& service) {
     return service.node_port != 0 && service.family() == net::Family::v4;
   });
-  return any && service::NodeRules(config.node).accepts_node_ports(net::Address::from_v4(0x7f000001), {});
+  return (any || config.kubernetes) &&
+         service::NodeRules(config.node).accepts_node_ports(net::Address::from_v4(0x7f000001), {});
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "conntrack/flow/take_over.h"
 #include "lb/cli/random_key.h"
 #include "lb/node/local_ports.h"
+#include "lb/service/kubernetes_files.h"
 #include "lb/service/pipeline_settings.h"
 
 namespace limpet::cli {
@@ -18,10 +19,21 @@ using nlohmann::ordered_json;
 
 namespace {
 
+/// Cannot be an object's: those are namespace/name.
+const std::string kNative = "configuration";
 /// Expired affinities are taken out after so long at most.
 constexpr std::chrono::seconds kAffinityLap{600};
 /// Flows that are looked through at once for what lingers: some milliseconds' worth.
 constexpr std::size_t kLookedAtOnce = 100'000;
+
+std::vector<service::Group> groups_of(const service::Config& config) {
+  const auto end = config.services.begin() +
+                   static_cast<std::ptrdiff_t>(config.kubernetes ? config.native_services : config.services.size());
+  std::vector<service::Group> groups{
+      {.name = kNative, .native = true, .created = {}, .services = {config.services.begin(), end}}};
+  if (config.kubernetes) std::ranges::move(config.kubernetes->groups(), std::back_inserter(groups));
+  return groups;
+}
 
 flow::PortPool node_port_pool(const service::Config& config) {
   const auto ephemeral = node::read_local_ports();
@@ -56,7 +68,9 @@ Engine::Engine(const service::Config& config, node::NodeView node, std::unique_p
       node_(std::make_shared<const node::NodeView>(std::move(node))),
       load_(config.queues.count, config.tables.endpoints),
       counters_(config.queues.count),
-      replies_(reply_options(config)) {}
+      replies_(reply_options(config)),
+      catalog_(identities_, config.node, config.icmp_echo),
+      epochs_(config.queues.count) {}
 
 store::Result<std::unique_ptr<Engine>> Engine::build(const service::Config& config, node::NodeView node,
                                                      std::unique_ptr<RuleProgram> program) {
@@ -85,8 +99,9 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   }
   engine->rules_ = std::move(program);
   if (const store::Status named = engine->name_endpoints(config); !named) return named.error();
+  engine->make_deciders(config);
+  engine->count_plan();
   if (adopted) engine->lingering_.adopt(engine->flows_, engine->balanced_plan(), flow::now());
-  engine->make_deciders();
   datapath::Decider& decider = engine->both_      ? static_cast<datapath::Decider&>(*engine->both_)
                                : engine->program_ ? static_cast<datapath::Decider&>(*engine->program_)
                                                   : *engine->balancer_;
@@ -97,27 +112,72 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 
 /// All at once: whoever is not named is forgotten.
 store::Status Engine::name_endpoints(const service::Config& config) {
-  std::vector<service::Service> services = config.services;
-  if (rules_) std::ranges::move(rules_->named_endpoints(), std::back_inserter(services));
-  auto ids = identities_.assign(
-      services, [this](std::uint32_t slot) { return load_.active(slot) != 0; },
-      service::Place{config.node.name, config.node.zone});
+  std::vector<service::Service> theirs;
+  if (rules_) theirs = rules_->named_endpoints();
+  auto ids = catalog_.open(groups_of(config), theirs, [this](std::uint32_t slot) { return in_use(slot); });
   if (!ids) return ids.error();
   if (rules_) {
-    std::vector<datapath::EndpointId> theirs;
-    for (std::size_t i = config.services.size(); i < ids->size(); ++i) theirs.push_back((*ids)[i].endpoints.front());
-    program_ = rules_->make(slots_, std::move(theirs));
-    ids->resize(config.services.size());
+    std::vector<datapath::EndpointId> endpoints;
+    for (const service::ServiceIds& each : *ids) endpoints.push_back(each.endpoints.front());
+    program_ = rules_->make(slots_, std::move(endpoints));
   }
-  snapshot_ =
-      std::make_shared<const service::Snapshot>(config.node, config.services, std::move(*ids), config.icmp_echo);
+  snapshot_ = catalog_.snapshot();
   return store::ok();
 }
 
-void Engine::make_deciders() {
+void Engine::make_deciders(const service::Config& config) {
   balancer_ = std::make_unique<service::Balancer>(slots_, snapshot_, affinity_);
-  const bool both = program_ && !snapshot_->ports().empty();
+  const bool both = program_ && (snapshot_->size() != 0 || config.kubernetes);
   if (both) both_ = std::make_unique<datapath::DecidersInTurn>(slots_, *balancer_, *program_);
+}
+
+store::Result<Engine::Changed> Engine::change(std::vector<service::Group> groups) {
+  publish();
+  auto change = catalog_.apply(std::move(groups), [this](std::uint32_t slot) { return in_use(slot); });
+  if (!change) return change.error();
+  Changed changed{.delta = {}, .losses = std::move(change->losses), .ports = change->gone.size() + change->made.size()};
+  if (change->empty()) return changed;
+  const auto look = [&](const service::ServicePort& port, void (flow::PortPool::*count)(std::uint16_t)) {
+    const service::Service& service = port.service();
+    if (service.node_port != 0) (ports_.*count)(service.node_port);
+    changed.health = changed.health || service.health_check_node_port != 0;
+  };
+  for (const auto& port : change->made) look(*port, &flow::PortPool::add_node_port);
+  for (const auto& port : change->gone) look(*port, &flow::PortPool::remove_node_port);
+  const auto node = node_.load();
+  changed.delta = lingering_.hold(counted_.change(change->snapshot->diversion_of(change->gone, *node),
+                                                  change->snapshot->diversion_of(change->made, *node)));
+  pending_ = std::move(*change);
+  return changed;
+}
+
+void Engine::publish() {
+  if (!pending_) return;
+  epochs_.retire(balancer_->publish(pending_->snapshot, pending_->made));
+  snapshot_ = std::move(pending_->snapshot);
+  pending_.reset();
+  ++published_;
+  epochs_.reclaim();
+}
+
+std::vector<service::Service> Engine::health_checked() const {
+  std::vector<service::Service> services;
+  snapshot_->for_each_port([&](const service::ServicePort& port) {
+    if (port.service().health_check_node_port != 0) services.push_back(port.service());
+  });
+  return services;
+}
+
+datapath::PlanDelta Engine::let_go() {
+  epochs_.reclaim();
+  return lingering_.step(flows_, kLookedAtOnce, flow::now());
+}
+
+void Engine::count_plan() {
+  const auto node = node_.load();
+  counted_ = {};
+  counted_.change({}, catalog_.snapshot()->diversion_of(catalog_.snapshot()->ports(), *node));
+  if (rules_) counted_.change({}, rules_->plan(*node));
 }
 
 bool Engine::adopt() {
@@ -166,18 +226,16 @@ queue::PipelineHandler Engine::handler(unsigned index) {
           workers_,
           &replies_,
           queue::PipelineHandler::Watch{.reader = datapath::Published<datapath::Observers>::Reader(observers_),
-                                        .worker = index}};
+                                        .worker = index},
+          &epochs_};
 }
 
 datapath::DiversionPlan Engine::update(node::NodeView node) {
   const datapath::DiversionPlan before = balanced_plan();
   node_.publish(std::make_shared<const node::NodeView>(std::move(node)));
   lingering_.hold(difference(before, balanced_plan()));
+  count_plan();
   return plan();
-}
-
-datapath::PlanDelta Engine::let_go() {
-  return lingering_.step(flows_, kLookedAtOnce, flow::now());
 }
 
 void Engine::sweep_affinity(std::chrono::seconds elapsed) {
@@ -191,7 +249,7 @@ datapath::DiversionPlan Engine::plan() const {
 
 datapath::DiversionPlan Engine::balanced_plan() const {
   const auto node = node_.load();
-  datapath::DiversionPlan plan = snapshot_->diversion(*node);
+  datapath::DiversionPlan plan = catalog_.snapshot()->diversion(*node);
   return rules_ ? united(std::move(plan), rules_->plan(*node)) : plan;
 }
 
@@ -208,6 +266,7 @@ ordered_json Engine::stats() const {
   all["replies_suppressed"] = replies.suppressed;
   all["replies_failed"] = replies.failed;
   const affinity::AffinityCounts affinity = affinity_.counts();
+  all["services_published"] = published_;
   all["diversions_lingering"] = lingering_.size();
   all["flows"] = flows_.size();
   all["flows_capacity"] = flows_.capacity();

@@ -12,6 +12,9 @@
 // live flows get their ports back and count as their endpoints' load, names keep their ids. What they are reached by stays
 // diverted until they have ended, though their endpoint or service may have left (lingering.h).
 //
+// Services change while it runs: change() gives names to what is new and says what must be diverted, publish() lets the
+// workers decide by it; what they may still read is freed when they have moved on (epochs.h).
+//
 // Owns the tables; outlives the workers. The control thread alone calls what is not const.
 #pragma once
 
@@ -31,10 +34,12 @@
 #include "lb/affinity/affinity_table.h"
 #include "lb/cli/rule_program.h"
 #include "lb/cli/state.h"
+#include "lb/datapath/counted_plan.h"
 #include "lb/datapath/counters.h"
 #include "lb/datapath/deciders_in_turn.h"
 #include "lb/datapath/diversion_plan.h"
 #include "lb/datapath/endpoint_load.h"
+#include "lb/datapath/epochs.h"
 #include "lb/datapath/lingering.h"
 #include "lb/datapath/observer.h"
 #include "lb/datapath/pipeline.h"
@@ -43,6 +48,7 @@
 #include "lb/queue/pipeline_handler.h"
 #include "lb/queue/reply_sender.h"
 #include "lb/service/balancer.h"
+#include "lb/service/catalog.h"
 #include "lb/service/config.h"
 #include "lb/service/identities.h"
 
@@ -61,8 +67,22 @@ class Engine {
   /// The node has changed. Returns what must be diverted now.
   datapath::DiversionPlan update(node::NodeView node);
   datapath::DiversionPlan plan() const;
-  /// Once in a while. Returns what no connection needs diverted any longer.
+
+  struct Changed {
+    datapath::PlanDelta delta;        // of what must be diverted, from now on until the next
+    std::vector<std::string> losses;  // Catalog's
+    std::size_t ports = 0;            // service ports that are gone, or new, or others
+    bool health = false;              // a healthCheckNodePort is among them
+  };
+  /// The groups take the places of those of their names; decisions are the former ones until publish(). Errors:
+  /// configuration: the tables are too small; nothing has changed.
+  store::Result<Changed> change(std::vector<service::Group> groups);
+  void publish();
+  /// Those that have a healthCheckNodePort.
+  std::vector<service::Service> health_checked() const;
+  /// Once in a while: frees what was replaced; returns what no connection needs diverted any longer.
   datapath::PlanDelta let_go();
+
   /// Once in a while, with the time since the last call: takes out expired affinities, a part of the table at a time.
   void sweep_affinity(std::chrono::seconds elapsed);
   std::shared_ptr<const node::NodeView> node() const { return node_.load(); }
@@ -104,9 +124,12 @@ class Engine {
   /// False: the flows cannot be used.
   bool adopt();
   store::Status name_endpoints(const service::Config& config);
-  void make_deciders();
+  void make_deciders(const service::Config& config);
   /// What services and program ask for.
   datapath::DiversionPlan balanced_plan() const;
+  /// The same, counted anew.
+  void count_plan();
+  bool in_use(std::uint32_t slot) const noexcept { return load_.active(slot) != 0; }
   nlohmann::ordered_json endpoint_stats() const;
   nlohmann::ordered_json endpoint_stats(const std::string& service, const std::string& endpoint,
                                         std::uint32_t slot) const;
@@ -124,14 +147,19 @@ class Engine {
   datapath::EndpointLoad load_;
   std::vector<datapath::Counters> counters_;  // one a worker
   queue::ReplySender replies_;
-  std::shared_ptr<const service::Snapshot> snapshot_;
+  service::Catalog catalog_;
+  datapath::Epochs epochs_;
+  datapath::CountedPlan counted_;
+  datapath::Lingering lingering_;
+  std::shared_ptr<const service::Snapshot> snapshot_;  // the one published
+  std::optional<service::SnapshotChange> pending_;     // to be published
+  std::uint64_t published_ = 0;
   std::unique_ptr<service::Balancer> balancer_;
   std::unique_ptr<RuleProgram> rules_;
   std::unique_ptr<rules::Program> program_;
   std::unique_ptr<datapath::DecidersInTurn> both_;
   std::unique_ptr<datapath::Pipeline> pipeline_;
   std::optional<Inheritance> inherited_;
-  datapath::Lingering lingering_;
 };
 
 }  // namespace limpet::cli

@@ -1,5 +1,6 @@
 #include "lb/pick/alias.h"
 
+#include <algorithm>
 #include <cassert>
 #include <limits>
 
@@ -24,15 +25,17 @@ AliasTable AliasTable::build(std::span<const std::uint32_t> weights) {
          table.total_ <= std::numeric_limits<std::uint64_t>::max() / n);
 
   // Each column starts with all the units of its own endpoint: too few to fill it (small), or enough (large).
-  std::vector<std::uint32_t> small, large;
   table.slots_.reserve(n);
+  for (std::uint32_t i = 0; i < n; ++i) {
+    table.slots_.push_back({.threshold = n * weights[i], .self = i, .alias = i});
+  }
+  if (std::ranges::all_of(weights, [&](std::uint32_t weight) { return weight == weights[0]; })) return table;
+
+  std::vector<std::uint32_t> small, large;
   const auto classify = [&](std::uint32_t column) {
     (table.slots_[column].threshold < table.total_ ? small : large).push_back(column);
   };
-  for (std::uint32_t i = 0; i < n; ++i) {
-    table.slots_.push_back({.threshold = n * weights[i], .self = i, .alias = i});
-    classify(i);
-  }
+  for (std::uint32_t i = 0; i < n; ++i) classify(i);
   // A large column gives a small one what it lacks. All units together fill all columns, so while one is small there is
   // a large one to give, and in the end every column is exactly full.
   while (!small.empty()) {

@@ -72,7 +72,8 @@ Catalog::Members Catalog::exchange(const std::string& group, Members members) {
 
 Catalog::Changes Catalog::changes(std::span<Declared* const> touched, std::span<const Members> former) {
   Changes changes;
-  std::unordered_map<std::string, std::shared_ptr<const ServicePort>> before;  // of the groups named, by name and family
+  std::unordered_map<std::string, std::shared_ptr<const ServicePort>>
+      before;  // of the groups named, by name and family
   const auto key = [](const Service& service) {
     return service.name + (service.family() == net::Family::v4 ? "/4" : "/6");
   };
@@ -84,18 +85,22 @@ Catalog::Changes Catalog::changes(std::span<Declared* const> touched, std::span<
       if (each->service->shares_affinity()) shared.insert(each->service->affinity_group);
     }
   }
-  std::unordered_set<Declared*> wanted(touched.begin(), touched.end());
   for (const Declared* const each : touched) {
     if (each->service->shares_affinity()) shared.insert(each->service->affinity_group);
   }
-  for (const std::string& group : shared) wanted.insert(sharers_[group].begin(), sharers_[group].end());
+  std::vector<Declared*> wanted(touched.begin(), touched.end());
+  for (const std::string& group : shared) wanted.insert(wanted.end(), sharers_[group].begin(), sharers_[group].end());
+  if (!shared.empty()) {
+    std::ranges::sort(wanted, {}, &Declared::number);
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  }
 
   for (Declared* const each : wanted) {
     std::shared_ptr<const Service> granted = claims_.granted(*each);
     std::shared_ptr<const ServicePort> served = each->served;
     if (granted && !served) {  // a new declaration may say what the former did
-      if (const auto same = before.find(key(*granted)); same != before.end() && same->second->service() == *granted &&
-                                                        !granted->shares_affinity()) {
+      if (const auto same = before.find(key(*granted));
+          same != before.end() && same->second->service() == *granted && !granted->shares_affinity()) {
         each->served = same->second;
         before.erase(same);
         continue;

@@ -23,9 +23,7 @@ L4Address node_port_of(const Service& service) {
 
 template <typename Visit>
 void for_each_door(const Service& service, const Visit& visit) {
-  const auto vip = [&](const net::Address& address) {
-    visit(L4Address{service.protocol, {address, service.port}});
-  };
+  const auto vip = [&](const net::Address& address) { visit(L4Address{service.protocol, {address, service.port}}); };
   if (service.cluster_ip) vip(*service.cluster_ip);
   for (const net::Address& address : service.external_ips) vip(address);
   for (const net::Address& address : service.load_balancer_ips) vip(address);
@@ -84,6 +82,7 @@ Declared* leave(Table& table, const typename Table::key_type& what, Declared& de
 }  // namespace
 
 void Claims::add(Declared& declared) {
+  declared.number = next_number_++;
   touched_.insert(&declared);
   const PortName name{declared.service->name, declared.service->family()};
   Claimants& claimants = names_[name];
@@ -135,6 +134,7 @@ void Claims::leave_doors(Declared& declared) {
 std::vector<Declared*> Claims::take_touched() {
   std::vector<Declared*> result(touched_.begin(), touched_.end());
   touched_.clear();
+  std::ranges::sort(result, {}, &Declared::number);
   return result;
 }
 

@@ -34,6 +34,7 @@ struct Declared {
   std::string created;                        // creationTimestamp, sorts as text
   std::shared_ptr<const ServicePort> served;  // what has become of it; the Catalog's
   bool has_name = false;                      // the Claims' own
+  std::uint64_t number = 0;                   // counted from the first that was added
 };
 
 class Claims {
@@ -42,7 +43,7 @@ class Claims {
   void add(Declared& declared);
   void remove(Declared& declared);
 
-  /// Those added, and those that have lost or won something, since the last call.
+  /// Those added, and those that have lost or won something, since the last call; in the order of their adding.
   std::vector<Declared*> take_touched();
   /// What it may serve: as declared, less what others have; nullptr: nothing.
   std::shared_ptr<const Service> granted(const Declared& declared) const;
@@ -67,8 +68,10 @@ class Claims {
   const Declared* owner_of(const datapath::L4Address& door) const;
 
   std::unordered_map<PortName, Claimants, NameHash> names_;
-  std::unordered_map<datapath::L4Address, Claimants, datapath::L4Hash> doors_;  // nodePorts at the unspecified address of their family
+  std::unordered_map<datapath::L4Address, Claimants, datapath::L4Hash>
+      doors_;  // nodePorts at the unspecified address of their family
   std::unordered_set<Declared*> touched_;
+  std::uint64_t next_number_ = 1;
 };
 
 }  // namespace limpet::service

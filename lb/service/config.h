@@ -116,9 +116,9 @@ struct Config {
   std::optional<net::AddressPort> healthz;  // where /healthz and /livez are answered; none: nowhere
   std::string instance;                     // names both; empty: after the network namespace
   flow::Timeouts timeouts;
-  std::vector<Service> services;              // native ones; and once load_config() has read them, those of objects
-  std::size_t native_services = 0;            // so many of them are native: the first; set by load_config()
-  std::vector<std::string> kubernetes_files;  // of Kubernetes objects, as seen from the process; "-": standard input
+  std::vector<Service> services;                // native ones; and once load_config() has read them, those of objects
+  std::size_t native_services = 0;              // so many of them are native: the first; set by load_config()
+  std::vector<std::string> kubernetes_files;    // of Kubernetes objects, as seen from the process; "-": standard input
   std::shared_ptr<KubernetesFiles> kubernetes;  // who has read them, and can again; null: there are none
   RulesConfig rules;
 };

@@ -227,6 +227,8 @@ ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>
   const NameHash scope_name = hash(service.affinity_scope());
   if (service.affinity_timeout) ids.affinity_scope = scope(scope_name);
   const std::vector<bool> reachable = reachable_from(service, place);
+  ids.endpoints.reserve(service.endpoints.size());
+  ids.affinity_ids.reserve(service.endpoints.size());
   for (std::size_t i = 0; i < service.endpoints.size(); ++i) {
     const datapath::EndpointId id = endpoint({service_name, service.endpoints[i].at}, in_use);
     slots_.set(id, state_of(service.endpoints[i]));

@@ -117,6 +117,10 @@ void KubernetesObjects::add_endpoints(const ServiceObject::Port& port, const Sli
   const bool has_slices =
       std::any_of(slices.begin(), slices.end(), [](const auto& each) { return !each.second.is_subset; });
   std::unordered_map<net::AddressPort, std::size_t, EndHash> known;  // with its place
+  std::size_t most = 0;
+  for (const auto& [key, slice] : slices) most += slice.endpoints.size();
+  known.reserve(most);
+  service.endpoints.reserve(most);
   for (const auto& [key, slice] : slices) {
     if (slice.is_subset && has_slices) continue;
     for (const SliceObject::Port& served : slice.ports) {

@@ -6,10 +6,7 @@
 namespace limpet::service {
 
 ServicePort::ServicePort(std::shared_ptr<const Service> service, ServiceIds ids, const Place& place)
-    : service_(std::move(service)),
-      ids_(std::move(ids)),
-      sets_(*service_, place),
-      sources_(service_->source_ranges) {
+    : service_(std::move(service)), ids_(std::move(ids)), sets_(*service_, place), sources_(service_->source_ranges) {
   if (ids_.affinity_scope != 0) {
     std::vector<IdIndex::Entry> entries;
     entries.reserve(ids_.affinity_ids.size() + ids_.aliases.size());
@@ -24,6 +21,8 @@ ServicePort::ServicePort(std::shared_ptr<const Service> service, ServiceIds ids,
 ServicePort::Members ServicePort::gather(Set set) const {
   Members result;
   std::vector<std::uint32_t> weights;
+  result.indices.reserve(service_->endpoints.size());
+  weights.reserve(service_->endpoints.size());
   for (std::uint32_t i = 0; i < service_->endpoints.size(); ++i) {
     if (left_out(i, set) != LeftOut::no) continue;
     result.indices.push_back(i);

@@ -65,7 +65,7 @@ Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, st
     : node_(node), echo_(echo) {
   const Place place{node_.name(), node_.zone()};
   for (std::size_t i = 0; i < services.size(); ++i) {
-    add(std::make_shared<const ServicePort>(services[i], std::move(ids[i]), place));
+    add(std::make_shared<const ServicePort>(services[i], std::move(ids[i]), place), next_rank_++);
   }
 }
 
@@ -73,7 +73,10 @@ std::shared_ptr<const Snapshot> Snapshot::changed(std::span<const std::shared_pt
                                                   std::span<const std::shared_ptr<const ServicePort>> made) const {
   auto next = std::make_shared<Snapshot>(*this);
   for (const auto& port : gone) next->remove(*port);
-  for (const auto& port : made) next->add(port);
+  for (const auto& port : made) {
+    const Listed* const former = ports_.find({port->service().name, port->service().family()});
+    next->add(port, former != nullptr ? former->rank : next->next_rank_++);
+  }
   return next;
 }
 
@@ -96,12 +99,12 @@ L4Address node_port_of(const Service& service) {
 
 }  // namespace
 
-void Snapshot::add(const std::shared_ptr<const ServicePort>& port) {
+void Snapshot::add(const std::shared_ptr<const ServicePort>& port, std::uint64_t rank) {
   const Service& service = port->service();
   const auto enter = [&](Dispatch& dispatch, const L4Address& at, Door door) {
     if (!dispatch.contains(at)) dispatch.set(at, Entry{port.get(), door});
   };
-  ports_.set({service.name, service.family()}, port);
+  ports_.set({service.name, service.family()}, Listed{rank, port});
   for_each_vip(service, [&](const L4Address& at, Door door) { enter(vips_, at, door); });
   if (service.node_port != 0) enter(node_ports_, node_port_of(service), Door::node_port);
   if (!service.cluster_ip) return;
@@ -124,19 +127,19 @@ void Snapshot::remove(const ServicePort& port) {
 }
 
 Snapshot::Ports Snapshot::ports() const {
-  std::vector<std::pair<const PortName*, std::shared_ptr<const ServicePort>>> named;
-  named.reserve(ports_.size());
-  ports_.for_each([&](const PortName& name, const auto& port) { named.emplace_back(&name, port); });
-  std::ranges::sort(named, {}, [](const auto& each) -> const PortName& { return *each.first; });
+  std::vector<Listed> all;
+  all.reserve(ports_.size());
+  ports_.for_each([&](const PortName&, const Listed& listed) { all.push_back(listed); });
+  std::ranges::sort(all, {}, &Listed::rank);
   Ports result;
-  result.reserve(named.size());
-  for (auto& [name, port] : named) result.push_back(std::move(port));
+  result.reserve(all.size());
+  for (Listed& listed : all) result.push_back(std::move(listed.port));
   return result;
 }
 
 std::shared_ptr<const ServicePort> Snapshot::port(const std::string& name, net::Family family) const {
-  const auto* const found = ports_.find({name, family});
-  return found == nullptr ? nullptr : *found;
+  const Listed* const found = ports_.find({name, family});
+  return found == nullptr ? nullptr : found->port;
 }
 
 store::Result<std::shared_ptr<const Snapshot>> Snapshot::build(const Config& config, Identities& identities,

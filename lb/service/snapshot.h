@@ -119,13 +119,14 @@ class Snapshot {
   datapath::DiversionPlan diversion_of(std::span<const std::shared_ptr<const ServicePort>> ports,
                                        const node::NodeView& view) const;
   const NodeRules& node() const noexcept { return node_; }
-  /// All of them, by name, IPv4 first: O(services log services), for who looks on.
+  /// All of them, in the order in which they came; what takes the place of one of its name takes its rank, too.
+  /// O(services log services): for who looks on.
   Ports ports() const;
   std::size_t size() const noexcept { return ports_.size(); }
   /// The same in no order, at the price of a look at each.
   template <typename Visit>
   void for_each_port(Visit&& visit) const {
-    ports_.for_each([&](const PortName&, const std::shared_ptr<const ServicePort>& port) { visit(*port); });
+    ports_.for_each([&](const PortName&, const Listed& listed) { visit(*listed.port); });
   }
   /// nullptr: there is none.
   std::shared_ptr<const ServicePort> port(const std::string& name, net::Family family) const;
@@ -144,7 +145,12 @@ class Snapshot {
     }
   };
 
-  void add(const std::shared_ptr<const ServicePort>& port);
+  struct Listed {
+    std::uint64_t rank = 0;
+    std::shared_ptr<const ServicePort> port;
+  };
+
+  void add(const std::shared_ptr<const ServicePort>& port, std::uint64_t rank);
   void remove(const ServicePort& port);
   Match match_cluster_ip(Match match, const datapath::NewConnection& connection) const;
   Match match_external(Match match, const datapath::NewConnection& connection, const node::NodeView& view) const;
@@ -154,7 +160,8 @@ class Snapshot {
 
   NodeRules node_;
   IcmpEcho echo_;
-  CowMap<PortName, std::shared_ptr<const ServicePort>, NameHash> ports_;
+  CowMap<PortName, Listed, NameHash> ports_;
+  std::uint64_t next_rank_ = 0;
   Dispatch vips_;
   Dispatch node_ports_;
   CowMap<net::Address, std::uint32_t, node::AddressHash> cluster_ips_;  // with how many ServicePorts they have

@@ -40,8 +40,10 @@ TEST(CountedPlan, deltas_lead_from_one_whole_to_the_next) {
   for (int round = 0; round < 500; ++round) {
     const int part = static_cast<int>(random() % 8);
     DiversionPlan next;
-    for (std::size_t n = random() % 5; n > 0; --n) next.services.push_back(entry(random() % 10));
-    for (std::size_t n = random() % 5; n > 0; --n) next.endpoints.push_back(entry(random() % 10));
+    for (std::size_t n = random() % 5; n > 0; --n)
+      next.services.push_back(entry(static_cast<std::uint32_t>(random() % 10)));
+    for (std::size_t n = random() % 5; n > 0; --n)
+      next.endpoints.push_back(entry(static_cast<std::uint32_t>(random() % 10)));
     amend(plan, counted.change(parts[part], next));
     parts[part] = next;
     DiversionPlan whole;

@@ -50,6 +50,23 @@ TEST(PortPool, WhichPortsMayBeKeptAndAssigned) {
   }
 }
 
+TEST(PortPool, NodePortsComeAndGoWithTheServicesThatHaveThem) {
+  PortPool pool({.assignable = kDefault, .ephemeral = {32768, 60999}, .node_ports = {}});
+  const PoolKey key{net::Protocol::tcp, {}, {}};
+  ASSERT_EQ(pool.acquire(key, 2000, 0), std::optional<std::uint16_t>(2000));
+  pool.add_node_port(2000);
+  pool.add_node_port(2000);  // of UDP, too
+  EXPECT_FALSE(pool.may_keep(2000));
+  EXPECT_FALSE(pool.may_assign(2000));
+  pool.release(key, 2000);  // who had it has gone its way
+  EXPECT_NE(pool.acquire(key, 2000, 2000), std::optional<std::uint16_t>(2000));
+  pool.remove_node_port(2000);
+  EXPECT_FALSE(pool.may_keep(2000)) << "one service has it still";
+  pool.remove_node_port(2000);
+  EXPECT_TRUE(pool.may_keep(2000));
+  EXPECT_TRUE(pool.may_assign(2000));
+}
+
 TEST(PortPool, WholeRangesDoNotWrapRound) {
   constexpr std::array<PortInterval, 1> all{{{0, 65535}}};
   const PortPool pool({.assignable = all, .ephemeral = {0, 65535}, .node_ports = {}});

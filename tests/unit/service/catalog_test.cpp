@@ -82,6 +82,16 @@ TEST_F(CatalogTest, the_same_again_changes_nothing) {
   EXPECT_EQ(served("10.0.0.4:80"), "a/a:y");
 }
 
+TEST_F(CatalogTest, ports_are_listed_in_the_order_in_which_they_came) {
+  open({group("b/b", {service("b/b:x", "10.0.0.1")}), group("a/a", {service("a/a:x", "10.0.0.2")})});
+  Service changed = service("b/b:x", "10.0.0.1");
+  changed.endpoints.pop_back();
+  apply({group("b/b", {changed}), group("0/0", {service("0/0:x", "10.0.0.3")})});
+  std::vector<std::string> listed;
+  for (const auto& each : catalog.snapshot()->ports()) listed.push_back(each->service().name);
+  EXPECT_THAT(listed, ElementsAre("b/b:x", "a/a:x", "0/0:x"));
+}
+
 TEST_F(CatalogTest, names_stay_with_who_stays) {
   open({group("a/a", {service("a/a:x", "10.0.0.1")})});
   const auto before = port("a/a:x");
@@ -174,8 +184,11 @@ TEST_F(CatalogTest, changes_in_any_order_meet_the_whole) {
     Identities fresh_names(fresh_slots);
     Catalog fresh(fresh_names, seed_node(), IcmpEcho::ignore);
     ASSERT_TRUE(fresh.open(now, {}, nobody));
-    const auto ours = catalog.snapshot()->ports();
-    const auto theirs = fresh.snapshot()->ports();
+    auto ours = catalog.snapshot()->ports();
+    auto theirs = fresh.snapshot()->ports();
+    const auto name = [](const auto& port) { return port->service().name; };
+    std::ranges::sort(ours, {}, name);
+    std::ranges::sort(theirs, {}, name);
     ASSERT_EQ(ours.size(), theirs.size());
     for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_EQ(ours[i]->service(), theirs[i]->service());
     for (int vip = 0; vip < 5; ++vip) {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "lb/service/catalog.h"
-
 #include "tests/unit/service/fixture.h"
 
 namespace limpet::service {
