@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "lb/cli/config_option.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/rule_program.h"
 #include "lb/service/config_reader.h"
@@ -26,7 +27,7 @@ int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err)
     return exit_code(program.error().kind);
   }
   const std::uint32_t endpoints = service::count_endpoints(loaded.config->services);
-  out << options.config << ": ok, " << counted(loaded.config->services.size(), "service") << ", "
+  out << names_of(options.config) << ": ok, " << counted(loaded.config->services.size(), "service") << ", "
       << counted(endpoints, "endpoint") << '\n';
   if (*program != nullptr) {
     for (const std::string& remark : (*program)->remarks()) err << remark << '\n';
@@ -38,7 +39,7 @@ int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err)
 void add_check(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<CheckOptions>();
   CLI::App* check = app.add_subcommand("check", "Validate a configuration: every error with its line and column");
-  check->add_option("-c,--config", options->config, "Configuration file")->required();
+  add_config(*check, options->config);
   check->callback([options, &exit_code] { exit_code = run_check(*options, std::cout, std::cerr); });
 }
 

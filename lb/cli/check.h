@@ -12,10 +12,12 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/service/config_reader.h"
+
 namespace limpet::cli {
 
 struct CheckOptions {
-  std::string config{};
+  service::ConfigSources config{};
 };
 
 int run_check(const CheckOptions& options, std::ostream& out, std::ostream& err);

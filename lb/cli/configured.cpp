@@ -3,12 +3,11 @@
 #include <ostream>
 
 #include "lb/cli/exit_code.h"
-#include "lb/service/config_reader.h"
 
 namespace limpet::cli {
 
-std::optional<service::Config> load_or_complain(const std::string& path, std::ostream& err) {
-  service::LoadedConfig loaded = service::load_config(path);
+std::optional<service::Config> load_or_complain(const service::ConfigSources& sources, std::ostream& err) {
+  service::LoadedConfig loaded = service::load_config(sources);
   for (const service::Diagnostic& diagnostic : loaded.diagnostics) err << to_string(diagnostic) << '\n';
   return std::move(loaded.config);
 }

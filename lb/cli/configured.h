@@ -7,11 +7,12 @@
 
 #include "conntrack/store/result.h"
 #include "lb/service/config.h"
+#include "lb/service/config_reader.h"
 
 namespace limpet::cli {
 
-/// Read the file, print every diagnostic to `err`. nullopt: there were errors, the exit code is kExitConfiguration.
-std::optional<service::Config> load_or_complain(const std::string& path, std::ostream& err);
+/// Read the files, print every diagnostic to `err`. nullopt: there were errors, the exit code is kExitConfiguration.
+std::optional<service::Config> load_or_complain(const service::ConfigSources& sources, std::ostream& err);
 
 /// Print "limpet: message" if it is an error. Returns the exit code.
 int conclude(const store::Status& status, std::ostream& err);

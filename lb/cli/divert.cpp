@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "lb/cli/config_option.h"
 #include "lb/cli/configured.h"
 #include "lb/cli/divert_options.h"
 #include "lb/cli/exit_code.h"
@@ -104,7 +105,7 @@ void add_divert(CLI::App& app, int& exit_code) {
   divert->require_subcommand(1);
   const auto add = [&](const char* name, const char* what, Action action, bool needs_configuration) {
     CLI::App* sub = divert->add_subcommand(name, what);
-    sub->add_option("-c,--config", options->config, "Configuration file")->required(needs_configuration);
+    add_config(*sub, options->config)->required(needs_configuration);
     if (needs_configuration) {
       sub->add_option("--backend", options->backend, "Instead of divert.backend")->check(CLI::IsMember(kBackends));
     }

@@ -12,10 +12,12 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/service/config_reader.h"
+
 namespace limpet::cli {
 
 struct DivertOptions {
-  std::string config;
+  service::ConfigSources config;
   std::string backend;  // empty: the configuration's
 };
 

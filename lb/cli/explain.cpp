@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "lb/cli/config_option.h"
 #include "lb/cli/exit_code.h"
 #include "lb/cli/json_line.h"
 #include "lb/cli/render_explanation.h"
@@ -91,7 +92,7 @@ int run_explain(const ExplainOptions& options, std::ostream& out, std::ostream& 
 void add_explain(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<ExplainOptions>();
   CLI::App* explain = app.add_subcommand("explain", "What a new connection would meet, and why (offline)");
-  explain->add_option("-c,--config", options->config, "Configuration file")->required();
+  add_config(*explain, options->config);
   explain->add_option("--from", options->from, "Source address")->required();
   explain->add_option("--to", options->to, "Destination, IP:PORT")->required();
   explain->add_option("--protocol", options->protocol, "tcp, udp, sctp or udplite")->capture_default_str();

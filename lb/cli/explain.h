@@ -14,10 +14,12 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/service/config_reader.h"
+
 namespace limpet::cli {
 
 struct ExplainOptions {
-  std::string config{};
+  service::ConfigSources config{};
   std::string from{};
   std::string to{};
   std::string protocol = "tcp";

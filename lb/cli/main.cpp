@@ -9,6 +9,7 @@
 
 #include "lb/cli/affinity.h"
 #include "lb/cli/check.h"
+#include "lb/cli/config_option.h"
 #include "lb/cli/divert.h"
 #include "lb/cli/doctor.h"
 #include "lb/cli/exit_code.h"
@@ -50,7 +51,7 @@ int main(int argc, char** argv) {
   limpet::cli::add_divert(app, exit_code);
   limpet::cli::add_doctor(app, exit_code);
   try {
-    app.parse(argc, argv);
+    app.parse(limpet::cli::command_line(argc, argv));
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? limpet::cli::kExitOk : limpet::cli::kExitUsage;
   } catch (const std::exception& error) {

@@ -8,6 +8,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include "lb/cli/config_option.h"
 #include "lb/cli/configured.h"
 #include "lb/cli/daemon.h"
 #include "lb/cli/exit_code.h"
@@ -38,7 +39,7 @@ int run_daemon(const RunOptions& options) {
 void add_run(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<RunOptions>();
   CLI::App* run = app.add_subcommand("run", "Balance: bind the queues, divert packets to them, until a signal");
-  run->add_option("-c,--config", options->config, "Configuration file")->required();
+  add_config(*run, options->config);
   run->add_flag("--ephemeral", options->ephemeral,
                 "Leave nothing behind: remove the rules on stop, whatever `stop:` says");
   run->add_option("--log-level", options->log_level, "trace, debug, info, warning, error or off")

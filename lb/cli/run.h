@@ -6,10 +6,12 @@
 
 #include <CLI/App.hpp>
 
+#include "lb/service/config_reader.h"
+
 namespace limpet::cli {
 
 struct RunOptions {
-  std::string config;
+  service::ConfigSources config{};
   bool ephemeral = false;  // leave nothing behind: `stop: remove`
   std::string log_level = "info";
 };

@@ -27,6 +27,7 @@ class Report {
  public:
   explicit Report(std::string file) : file_(std::move(file)) {}
 
+  const std::string& file() const noexcept { return file_; }
   void error(const YAML::Mark& at, std::string message) { add(at, Severity::error, std::move(message)); }
   void warning(const YAML::Mark& at, std::string message) { add(at, Severity::warning, std::move(message)); }
   /// In the file's order.

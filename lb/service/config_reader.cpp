@@ -16,6 +16,7 @@
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include "lb/service/config_kube_proxy.h"
 #include "lb/service/config_kubernetes.h"
 #include "lb/service/config_parts.h"
 
@@ -98,44 +99,107 @@ std::string seen_from_process(const std::string& path, const std::string& config
   return path.empty() || path == "-" ? path : (std::filesystem::path(config).parent_path() / path).string();
 }
 
-void read_document(const YAML::Node& document, std::string_view host_name, Report& report, Config& config) {
-  Fields top(document, "the configuration", report);
-  if (!document.IsMap()) return;
+/// Undefined: there is no limpet.yaml.
+void read_document(const YAML::Node& document, std::string_view host_name, KubeProxyConfig& kube_proxy, Report& report,
+                   Config& config) {
+  const bool exists = document.IsDefined();
+  Fields top(exists ? document : YAML::Node(YAML::NodeType::Map), "the configuration", report);
+  if (exists && !document.IsMap()) return;
   config.node.name = lower_case(host_name);
+  kube_proxy.defaults(config);
   read_node(top, config.node);
   read_settings(top, config);
+  kube_proxy.apply(config);
   read_services(top, config.node, config.services);
   top.finish();
+}
+
+LoadedConfig conclude(Config config, std::vector<Diagnostic> diagnostics) {
+  LoadedConfig result{std::nullopt, std::move(diagnostics)};
+  if (!has_errors(result.diagnostics)) result.config = std::move(config);
+  return result;
+}
+
+void append(std::vector<Diagnostic> more, std::vector<Diagnostic>& all) {
+  std::move(more.begin(), more.end(), std::back_inserter(all));
+}
+
+/// nullopt, and complained of: it cannot be read.
+std::optional<std::string> text_of(const std::string& path, std::vector<Diagnostic>& diagnostics) {
+  errno = 0;
+  std::ifstream file(path);
+  std::ostringstream text;
+  if (!(text << file.rdbuf()) && file.peek() != std::ifstream::traits_type::eof()) file.setstate(std::ios::badbit);
+  if (!file.bad() && file.is_open()) return text.str();
+  const std::string cause = errno == 0 ? "unreadable" : std::strerror(errno);
+  diagnostics.push_back({path, 0, 0, Severity::error, "cannot be read: " + cause + "; name a readable file"});
+  return std::nullopt;
+}
+
+/// The sources, told apart.
+struct Texts {
+  std::optional<std::string> file;  // of limpet.yaml
+  std::string text;
+  KubeProxyConfig kube_proxy;
+  std::vector<Diagnostic> diagnostics;
+};
+
+Texts read_files(const ConfigSources& sources) {
+  Texts texts;
+  for (const std::string& path : sources.files) {
+    std::optional<std::string> text = text_of(path, texts.diagnostics);
+    if (!text) continue;
+    const bool kube_proxy = KubeProxyConfig::recognises(*text);
+    if (kube_proxy ? texts.kube_proxy.has_file() : texts.file.has_value()) {
+      const std::string kind = kube_proxy ? "KubeProxyConfiguration" : "limpet.yaml";
+      texts.diagnostics.push_back({path, 0, 0, Severity::error, "is another " + kind + "; name one of them"});
+    } else if (kube_proxy) {
+      texts.kube_proxy.read_file(*text, path);
+    } else {
+      texts.file = path;
+      texts.text = std::move(*text);
+    }
+  }
+  for (const auto& [name, value] : sources.flags) texts.kube_proxy.read_flag(name, value);
+  return texts;
 }
 
 }  // namespace
 
 LoadedConfig read_config(const std::string& text, const std::string& file, std::string_view host_name) {
+  KubeProxyConfig nothing;
+  return read_config(text, file, host_name, nothing);
+}
+
+LoadedConfig read_config(const std::string& text, const std::string& file, std::string_view host_name,
+                         KubeProxyConfig& kube_proxy) {
   Report report(file);
   Config config;
   if (const YAML::Node document = parse(text, report); document.IsDefined()) {
-    read_document(document, host_name, report, config);
+    read_document(document, host_name, kube_proxy, report, config);
     config.rules.file = seen_from_process(config.rules.file, file);
     config.rules.ipsets = seen_from_process(config.rules.ipsets, file);
     for (std::string& path : config.kubernetes_files) path = seen_from_process(path, file);
   }
-  LoadedConfig result{std::nullopt, report.take()};
-  if (!has_errors(result.diagnostics)) result.config = std::move(config);
-  return result;
+  return conclude(std::move(config), report.take());
 }
 
-LoadedConfig load_config(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  if (!(text << file.rdbuf()) && file.peek() != std::ifstream::traits_type::eof()) file.setstate(std::ios::badbit);
-  if (file.bad() || !file.is_open()) {
-    const std::string cause = errno == 0 ? "unreadable" : std::strerror(errno);
-    return {std::nullopt, {{path, 0, 0, Severity::error, "cannot be read: " + cause + "; name a readable file"}}};
+LoadedConfig load_config(const ConfigSources& sources) {
+  Texts texts = read_files(sources);
+  if (has_errors(texts.diagnostics)) return {std::nullopt, std::move(texts.diagnostics)};
+  LoadedConfig loaded;
+  if (texts.file) {
+    loaded = read_config(texts.text, *texts.file, host_name(), texts.kube_proxy);
+  } else {
+    Report report(sources.files.empty() ? "the command line" : sources.files.front());
+    Config config;
+    read_document(YAML::Node(YAML::NodeType::Undefined), host_name(), texts.kube_proxy, report, config);
+    loaded = conclude(std::move(config), report.take());
   }
-  LoadedConfig loaded = read_config(text.str(), path, host_name());
+  append(texts.kube_proxy.take_diagnostics(), loaded.diagnostics);
+  if (has_errors(loaded.diagnostics)) loaded.config.reset();
   if (!loaded.config) return loaded;
-  std::vector<Diagnostic> more = load_kubernetes(path, *loaded.config);
-  std::move(more.begin(), more.end(), std::back_inserter(loaded.diagnostics));
+  append(load_kubernetes(texts.file.value_or(""), *loaded.config), loaded.diagnostics);
   if (has_errors(loaded.diagnostics)) loaded.config.reset();
   return loaded;
 }

@@ -94,7 +94,7 @@ std::string explain_line(const std::string& node, ExplainOptions options) {
   std::ostringstream err;
   EXPECT_EQ(run_explain(options, out, err), 0) << err.str();
   EXPECT_THAT(err.str(), testing::Not(HasSubstr("error")));  // that replies may be lost is true of some of these
-  std::remove(options.config.c_str());
+  std::remove(options.config.files.front().c_str());
   return out.str();
 }
 
