@@ -145,6 +145,12 @@ TrafficPolicy policy(const Fields& spec, const char* key) {
 
 // ------------------------------------------------------------------------------------------------------------- Service
 
+/// Services and their slices alike: kube-proxy asks the API server for those without these labels.
+bool is_for_others(const Fields& labels) {
+  return labels.find("service.kubernetes.io/service-proxy-name") != nullptr ||
+         labels.find("service.kubernetes.io/headless") != nullptr;
+}
+
 std::string why_ignored(const Fields& labels, const Fields& spec) {
   const std::string cluster_ip = spec.text("clusterIP");
   if (spec.text("type") == "ExternalName") return "ExternalName";
@@ -252,7 +258,7 @@ void read_slice(const Fields& object, std::vector<KubernetesObject>& out) {
   slice.key = key_of(metadata);
   slice.service = {slice.key.space, metadata.section("labels").text("kubernetes.io/service-name")};
   const std::string type = object.text("addressType", "IPv4");  // v1beta1 knew "IP", and let it out
-  if (slice.service.name.empty() || type == "FQDN") return;
+  if (slice.service.name.empty() || type == "FQDN" || is_for_others(metadata.section("labels"))) return;
   read_slice_ports(object, slice);
   object.each("endpoints", [&](const json& value, const Pointer& at) { read_slice_endpoint(value, at, slice); });
   out.push_back(std::move(slice));

@@ -232,6 +232,16 @@ TEST(KubernetesObjects, TheOlderServiceKeepsWhatTwoClaim) {
   EXPECT_EQ(services[1].node_port, 30000);
 }
 
+TEST(KubernetesReader, LeavesOtherProxiesSlicesAlone) {
+  for (const char* const label : {"service.kubernetes.io/headless", "service.kubernetes.io/service-proxy-name"}) {
+    std::string slice = kSlice;
+    const std::string own = "labels: {kubernetes.io/service-name: web}";
+    slice.replace(slice.find(own), own.size(),
+                  "labels: {kubernetes.io/service-name: web, " + std::string(label) + ": ''}");
+    EXPECT_THAT(read(kService + "---" + slice).services()[0].endpoints, IsEmpty()) << label;
+  }
+}
+
 TEST(KubernetesObjects, ForgetsWhatIsRemoved) {
   auto objects = read(kService + "---" + kSlice);
   EXPECT_TRUE(objects.remove_slice({"shop", "web-abc"}));
