@@ -76,6 +76,20 @@ TEST_F(ConfigOfObjects, StandBesideNativeServicesWhichComeFirst) {
                                               "older service b/native has it"));
 }
 
+TEST_F(ConfigOfObjects, AreWarnedOfAsNativeServicesAre) {
+  write("o.json", service("one", "10.0.0.1") + service("two", "10.0.0.2") +
+                      R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","addressType":"IPv4","metadata":{
+                          "namespace":"a","name":"two-1","labels":{"kubernetes.io/service-name":"two"}},
+                          "ports":[{"port":80}],"endpoints":[{"addresses":["10.1.0.1"],"nodeName":"other"}]})");
+  const LoadedConfig loaded =
+      load("node: {name: this, nodeIP: 10.0.0.1, addresses: [10.0.0.1]}\nkubernetes: {files: [o.json]}\n");
+  ASSERT_TRUE(loaded.config);
+  EXPECT_THAT(complaints(loaded),
+              ElementsAre("limpet.yaml: warning: service a/one: clusterIP 10.0.0.1 is also an address of this node: "
+                          "connections from it are masqueraded",
+                          testing::AllOf(HasSubstr("limpet.yaml: warning: "), HasSubstr("a/two"))));
+}
+
 TEST_F(ConfigOfObjects, AreMissedWhereTheirFileIsMissing) {
   const LoadedConfig loaded = load("kubernetes: {files: [none.json]}\n");
   EXPECT_FALSE(loaded.config);
