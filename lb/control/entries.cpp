@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace limpet::control {
 
@@ -42,6 +43,24 @@ std::string_view word(service::MasqueradeMode mode) {
   return "auto";
 }
 
+std::vector<std::string> texts(const std::vector<net::Address>& addresses) {
+  std::vector<std::string> result;
+  for (const net::Address& address : addresses) result.push_back(address.to_string());
+  return result;
+}
+
+/// How many endpoints new connections may be sent to, by any door.
+std::size_t usable(const service::ServicePort& port) {
+  std::size_t count = 0;
+  for (std::uint32_t i = 0; i < port.service().endpoints.size(); ++i) {
+    const auto within = [&](service::Set set) {
+      return uses(port.service(), set) && port.left_out(i, set) == service::LeftOut::no;
+    };
+    count += within(service::Set::cluster) || within(service::Set::local) ? 1 : 0;
+  }
+  return count;
+}
+
 std::string_view word(const EndpointFigures& figures) {
   if (figures.ready) return "ready";
   return figures.serving ? "draining" : "gone";
@@ -51,20 +70,20 @@ std::string_view word(const EndpointFigures& figures) {
 
 ordered_json to_json(const service::ServicePort& port) {
   const Service& service = port.service();
-  const auto usable = std::count_if(service.endpoints.begin(), service.endpoints.end(),
-                                    [](const service::Endpoint& endpoint) { return endpoint.weight > 0; });
   ordered_json json;
   json["service"] = service.name;
   json["protocol"] = net::to_string(service.protocol);
   json["clusterIP"] = service.cluster_ip ? ordered_json(service.cluster_ip->to_string()) : ordered_json(nullptr);
   json["port"] = service.port;
+  if (!service.external_ips.empty()) json["externalIPs"] = texts(service.external_ips);
+  if (!service.load_balancer_ips.empty()) json["loadBalancerIPs"] = texts(service.load_balancer_ips);
   json["nodePort"] = service.node_port != 0 ? ordered_json(service.node_port) : ordered_json(nullptr);
   json["affinity"] = service.affinity_timeout ? ordered_json(service.affinity_timeout->count()) : ordered_json(nullptr);
   json["externalTrafficPolicy"] = word(service.external_policy);
   json["internalTrafficPolicy"] = word(service.internal_policy);
   json["masquerade"] = word(service.masquerade);
   json["endpoints"] = service.endpoints.size();
-  json["usable"] = usable;
+  json["usable"] = usable(port);
   return json;
 }
 

@@ -1,8 +1,9 @@
 // entries.h: the objects that lists are made of. Keys in the order that they stand here; in brackets only where they have a
 // meaning; seconds to the millisecond.
 //
-//   service   service, protocol, clusterIP|null, port, nodePort|null, affinity: seconds|null (0: never expires),
-//             externalTrafficPolicy, internalTrafficPolicy, masquerade, endpoints: how many, usable: of these with weight
+//   service   service, protocol, clusterIP|null, port, [externalIPs], [loadBalancerIPs], nodePort|null, affinity:
+//             seconds|null (0: never expires), externalTrafficPolicy, internalTrafficPolicy, masquerade, endpoints: how
+//             many, usable: of these that new connections may be sent to, by any door
 //   endpoint  service, protocol, endpoint, node|null, weight, state: "ready|draining|gone", id, opened, active, established,
 //             refused, timed_out
 //   affinity  service|null, client, endpoint|null, confirmed, age, expires_in|null (never; or its service is gone),

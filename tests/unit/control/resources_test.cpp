@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "lb/control/entries.h"
 #include "tests/unit/control/fakes.h"
 
 namespace limpet::control {
@@ -36,6 +37,19 @@ class ResourcesTest : public testing::Test {
 };
 
 using Texts = std::vector<std::string>;
+
+TEST_F(ResourcesTest, ServicesSayWhereElseTheyAreAndWhoTakesNewConnections) {
+  service::Service service = three_services().front();
+  service.external_ips = {ip("192.0.2.1")};
+  service.load_balancer_ips = {ip("192.0.2.2")};
+  service.endpoints[0].ready = service.endpoints[0].serving = false;
+  const service::ServicePort port(service, {1, {{0, 1}, {1, 2}}, {1, 2}, {}}, {});
+  const nlohmann::ordered_json json = to_json(port);
+  EXPECT_EQ(json.at("externalIPs").dump(), R"(["192.0.2.1"])");
+  EXPECT_EQ(json.at("loadBalancerIPs").dump(), R"(["192.0.2.2"])");
+  EXPECT_EQ(json.at("endpoints"), 2);
+  EXPECT_EQ(json.at("usable"), 1);
+}
 
 TEST_F(ResourcesTest, ServicesSayWhatTheyAre) {
   EXPECT_EQ(
