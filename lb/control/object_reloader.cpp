@@ -1,5 +1,6 @@
 #include "lb/control/object_reloader.h"
 
+#include <exception>
 #include <utility>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -35,7 +36,12 @@ void ObjectReloader::read() {
   again_ = false;
   const std::weak_ptr<const bool> alive = alive_;
   asio::post(thread_, [this, alive, work = asio::make_work_guard(io_)] {
-    auto news = std::make_shared<service::KubernetesFiles::News>(files_->read());
+    const auto news = std::make_shared<service::KubernetesFiles::News>();
+    try {
+      *news = files_->read();
+    } catch (const std::exception& error) {  // no memory, say: the objects are as they were
+      news->diagnostics.push_back({"Kubernetes objects", 0, 0, service::Severity::error, error.what()});
+    }
     asio::post(work.get_executor(), [this, alive, news] {
       if (alive.expired()) return;
       reading_ = false;

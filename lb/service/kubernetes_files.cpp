@@ -3,14 +3,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iostream>
+#include <ctime>
 #include <iterator>
 #include <set>
 #include <system_error>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace limpet::service {
 namespace {
@@ -32,6 +33,41 @@ std::int64_t nanoseconds(const timespec& time) {
   return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
+std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t, std::int64_t> signature_of(
+    const struct stat& status) {
+  return {status.st_dev, status.st_ino, status.st_size, nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
+}
+
+/// Times of files are as coarse as the kernel's tick: of one that was written just now, another writing may look the same.
+bool is_settled(const struct stat& status) {
+  constexpr std::int64_t kCoarse = 100'000'000;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return nanoseconds(now) - std::max(nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)) > kCoarse;
+}
+
+struct Descriptor {
+  explicit Descriptor(int opened) noexcept : number(opened) {}
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  const int number;
+};
+
+/// False: errno says why.
+bool read_all(int descriptor, std::string& text) {
+  std::vector<char> piece(std::size_t{1} << 16);
+  for (;;) {
+    const ssize_t length = ::read(descriptor, piece.data(), piece.size());
+    if (length == 0) return true;
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return false;
+    text.append(piece.data(), static_cast<std::size_t>(length));
+  }
+}
+
 }  // namespace
 
 KubernetesFiles::KubernetesFiles(std::vector<std::string> paths, std::string node_name)
@@ -40,16 +76,17 @@ KubernetesFiles::KubernetesFiles(std::vector<std::string> paths, std::string nod
 KubernetesFiles::News KubernetesFiles::read() {
   News news;
   std::map<std::string, File> files;
-  const std::vector<std::string> paths = list(news.diagnostics);
-  for (const std::string& path : paths) {
+  const std::vector<Listed> listed = list(news.diagnostics);
+  for (const auto& [path, from] : listed) {
     auto known = files_.extract(path);
     File& file = known.empty() ? files[path] : files.insert(std::move(known)).position->second;
+    file.from = from;
     look(path, file, news.diagnostics);
   }
   files_ = std::move(files);
   std::map<Key, Object> all;
-  for (const std::string& path : paths) {
-    for (const Object& object : files_.at(path).objects) {
+  for (const Listed& file : listed) {
+    for (const Object& object : files_.at(file.path).objects) {
       const auto key = std::visit(
           [](const auto& each) {
             return Key{std::is_same_v<decltype(each), const SliceObject&>, each.key.space, each.key.name};
@@ -62,64 +99,75 @@ KubernetesFiles::News KubernetesFiles::read() {
   return news;
 }
 
-/// The files, in the order in which they count. A folder that cannot be read keeps those that it had.
-std::vector<std::string> KubernetesFiles::list(std::vector<Diagnostic>& complaints) const {
-  std::vector<std::string> result;
-  const auto add = [&](const std::string& file) {
-    if (std::ranges::find(result, file) == result.end()) result.push_back(file);
+/// The files, in the order in which they count. A folder that is gone or cannot be read keeps those that it had.
+std::vector<KubernetesFiles::Listed> KubernetesFiles::list(std::vector<Diagnostic>& complaints) const {
+  std::vector<Listed> result;
+  const auto add = [&](const std::string& file, const std::string& from) {
+    if (std::ranges::find(result, file, &Listed::path) == result.end()) result.push_back({file, from});
   };
   for (const std::string& path : paths_) {
     std::error_code error;
-    if (path == kStandardInput || !fs::is_directory(path, error)) {
-      add(path);
+    const bool is_folder = path != kStandardInput && fs::is_directory(path, error);
+    std::vector<std::string> inside;
+    for (const auto& [file, content] : files_) {
+      if (!is_folder && content.from == path && file != path) inside.push_back(file);
+    }
+    if (!is_folder && inside.empty()) {
+      add(path, path);
       continue;
     }
-    std::vector<std::string> inside;
-    for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    if (!is_folder) complaints.push_back(unreadable(path, error ? error.message() : "it is no folder any more"));
+    for (fs::directory_iterator entry(path, error), end; is_folder && !error && entry != end; entry.increment(error)) {
       const fs::path extension = entry->path().extension();
+      std::error_code unknown;
+      if (entry->is_directory(unknown)) continue;
       if (extension == ".json" || extension == ".yaml" || extension == ".yml") inside.push_back(entry->path().string());
     }
-    if (error) {
+    if (is_folder && error) {
       complaints.push_back(unreadable(path, error.message()));
       for (const auto& [file, content] : files_) {
-        if (fs::path(file).parent_path() == fs::path(path)) inside.push_back(file);
+        if (content.from == path) inside.push_back(file);
       }
     }
     std::ranges::sort(inside);
-    for (const std::string& file : inside) add(file);
+    for (const std::string& file : inside) add(file, path);
   }
   return result;
 }
 
+/// False: as before.
 bool KubernetesFiles::look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const {
-  const bool read_before = file.signature != Signature{};
-  if (path == kStandardInput) {
-    if (read_before) return false;
-    file.signature = {1, 0, 0, 0, 0};
-    parse({std::istreambuf_iterator<char>(std::cin), {}}, "standard input", file, complaints);
-    return true;
-  }
-  struct stat status {};
+  static constexpr Signature kOnce{1, 0, 0, 0, 0};  // of what can be read once only: a pipe
+  if (file.signature == kOnce) return false;
+  const bool piped = path == kStandardInput;
+  struct stat before {};
   errno = 0;
-  if (::stat(path.c_str(), &status) != 0) {
-    file.signature = {};  // when it comes back it is read
-    complaints.push_back(unreadable(path, last_error()));
-    return false;
-  }
-  const Signature signature{status.st_dev, status.st_ino, status.st_size, nanoseconds(status.st_mtim),
-                            nanoseconds(status.st_ctim)};
-  if (file.signature == signature) return false;
-  std::ifstream in(path);
+  if (!piped && ::stat(path.c_str(), &before) != 0) return cannot_read(path, last_error(), file, complaints);
+  if (!piped && S_ISDIR(before.st_mode)) return cannot_read(path, "it is a folder", file, complaints);
+  const bool once = piped || !S_ISREG(before.st_mode);
+  if (!once && file.signature == signature_of(before)) return false;
+  const Descriptor descriptor(piped ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
-  if (in) text.assign(std::istreambuf_iterator<char>(in), {});
-  if (!in || in.bad()) {
-    file.signature = {};
-    complaints.push_back(unreadable(path, last_error()));
+  if (descriptor.number < 0 || !read_all(descriptor.number, text)) {
+    return cannot_read(path, last_error(), file, complaints);
+  }
+  struct stat after {};
+  if (!once && (::fstat(descriptor.number, &after) != 0 || signature_of(after) != signature_of(before))) {
+    file.signature = {};  // it is being written: its end is news, too
     return false;
   }
-  file.signature = signature;
-  parse(text, path, file, complaints);
+  const bool empty = text.find_first_not_of(" \t\r\n") == std::string::npos;
+  if (empty && !file.objects.empty()) return cannot_read(path, "it is empty now", file, complaints);
+  file.signature = once ? kOnce : is_settled(before) ? signature_of(before) : Signature{};
+  parse(text, piped ? "standard input" : path, file, complaints);
   return true;
+}
+
+bool KubernetesFiles::cannot_read(const std::string& path, const std::string& cause, File& file,
+                                  std::vector<Diagnostic>& complaints) {
+  file.signature = {};  // when it comes back it is read
+  complaints.push_back(unreadable(path, cause));
+  return false;
 }
 
 void KubernetesFiles::parse(const std::string& text, const std::string& name, File& file,

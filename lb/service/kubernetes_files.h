@@ -6,11 +6,12 @@
 // A file is JSON or YAML as kubectl prints it (kubernetes_reader.h); `-` is standard input, read once; a folder stands for
 // its files *.json, *.yaml and *.yml, in the order of their names.
 //
-// Nothing is lost to a bad moment: a file that cannot be read or parsed, or has vanished though it was named, is an error
-// and keeps the objects that it had; one that has left its folder takes its objects along. An object that makes no sense is
+// Nothing is lost to a bad moment: a file that cannot be read or parsed, is empty, or has vanished though it was named, is
+// an error and keeps the objects that it had, and so is a folder with its files; a file that has left its folder takes its
+// objects along. One that changes while it is read is read again. An object that makes no sense is
 // left out with a warning: one bad service does not keep the others waiting.
 //
-// A file whose inode, size and times are as before is not opened. Not for the packet path, nor for a thread that others
+// A file whose inode, size and times are as before is not opened, unless those times are only now. A pipe is read once. Not for the packet path, nor for a thread that others
 // wait for: a file of 100 MB takes seconds. One thread at a time.
 #pragma once
 
@@ -50,14 +51,21 @@ class KubernetesFiles {
   using Object = std::shared_ptr<const KubernetesObject>;
   using Key = std::tuple<bool, std::string, std::string>;  // is it a slice? namespace, name
   using Signature = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t, std::int64_t>;
+  struct Listed {
+    std::string path;
+    std::string from;  // the one of paths_ that leads to it
+  };
   struct File {
-    Signature signature{};
+    std::string from;       // as Listed's
+    Signature signature{};  // none: to be read again whatever it looks like
     std::vector<Object> objects;
   };
 
-  std::vector<std::string> list(std::vector<Diagnostic>& complaints) const;
+  std::vector<Listed> list(std::vector<Diagnostic>& complaints) const;
   /// False: as before.
   bool look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const;
+  static bool cannot_read(const std::string& path, const std::string& cause, File& file,
+                          std::vector<Diagnostic>& complaints);
   static void parse(const std::string& text, const std::string& name, File& file, std::vector<Diagnostic>& complaints);
   /// From `all_` to this; returns the keys of Services that are touched.
   std::vector<ObjectKey> settle(std::map<Key, Object> all);

@@ -92,6 +92,43 @@ TEST_F(Files, a_broken_file_keeps_what_it_had_until_it_is_whole) {
   EXPECT_THAT(changed(), ElementsAre("a/x"));
 }
 
+TEST_F(Files, a_file_that_is_cut_off_before_it_is_written_loses_nothing) {
+  write("o.json", service("x", "10.0.0.1"));
+  changed();
+  std::ofstream rewritten(folder_ / "o.json", std::ios::trunc);  // as a shell's > does it
+  EXPECT_THAT(changed(), IsEmpty());
+  EXPECT_THAT(news_.diagnostics.at(0).message, HasSubstr("it is empty now"));
+  rewritten << service("x", "10.0.0.2") << std::flush;
+  EXPECT_THAT(changed(), ElementsAre("a/x"));
+  rewritten.close();
+  std::ofstream(folder_ / "o.json") << R"({"apiVersion":"v1","kind":"List","items":[]})";
+  EXPECT_THAT(changed(), ElementsAre("a/x")) << "a list of nothing is meant";
+  EXPECT_THAT(news_.groups.at(0).services, IsEmpty());
+}
+
+TEST_F(Files, another_text_of_the_same_size_in_the_same_inode_is_seen) {
+  write("o.json", service("x", "10.0.0.1"));
+  changed();
+  std::ofstream(folder_ / "o.json") << service("x", "10.0.0.2");
+  EXPECT_THAT(changed(), ElementsAre("a/x"));
+}
+
+TEST_F(Files, a_folder_that_vanishes_keeps_its_services_until_it_is_back) {
+  write("o.json", service("x", "10.0.0.1"));
+  write("more/y.json", service("y", "10.0.0.2"));
+  std::filesystem::create_directories(folder_ / "more" / "no_file.yaml");
+  EXPECT_THAT(changed(), ElementsAre("a/x", "a/y"));
+  std::filesystem::rename(folder_ / "more", folder_ / "away");
+  EXPECT_THAT(changed(), IsEmpty());
+  EXPECT_TRUE(has_errors(news_.diagnostics));
+  std::filesystem::create_directories(folder_ / "more");
+  EXPECT_THAT(changed(), ElementsAre("a/y")) << "an empty folder is meant";
+  std::filesystem::remove(folder_ / "more");
+  std::filesystem::rename(folder_ / "away", folder_ / "more");
+  EXPECT_THAT(changed(), ElementsAre("a/y"));
+  EXPECT_FALSE(news_.groups.at(0).services.empty());
+}
+
 TEST_F(Files, of_two_with_one_key_the_last_counts) {
   write("o.json", service("x", "10.0.0.1"));
   write("more/x.json", service("x", "10.0.0.2"));
