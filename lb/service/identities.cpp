@@ -347,14 +347,16 @@ void Identities::forget(const EndpointName& name) {
   endpoints_.erase(known);
 }
 
-/// check_room() has seen that there is one.
+/// check_room() has seen that there is one. Should a worker have begun a flow to it since, it is taken all the same: then
+/// that flow counts as the new endpoint's load until it ends.
 std::uint32_t Identities::take_slot(const SlotInUse& in_use) {
-  for (;;) {
-    const std::uint32_t slot = free_slots_.front();
+  for (std::size_t tries = free_slots_.size(); tries > 1 && in_use(free_slots_.front()); --tries) {
+    free_slots_.push_back(free_slots_.front());
     free_slots_.pop_front();
-    if (!in_use(slot)) return slot;
-    free_slots_.push_back(slot);
   }
+  const std::uint32_t slot = free_slots_.front();
+  free_slots_.pop_front();
+  return slot;
 }
 
 datapath::EndpointId Identities::endpoint(const EndpointName& name, const SlotInUse& in_use) {
