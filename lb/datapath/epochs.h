@@ -27,7 +27,7 @@ class Epochs {
   explicit Epochs(unsigned workers) : workers_(workers) {}
 
   void enter(unsigned worker) noexcept {
-    workers_[worker].epoch.store(now_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    workers_[worker].epoch.store(now_.load(std::memory_order_relaxed), std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
   void leave(unsigned worker) noexcept { workers_[worker].epoch.store(0, std::memory_order_release); }
