@@ -227,7 +227,7 @@ void Daemon::watch_signals() {
     if (signal == SIGHUP) {
       if (reloader_) reloader_->ask();
       spdlog::info("SIGHUP: {}, the configuration itself at start only",
-                   reloader_ ? "the files of Kubernetes objects are read" : "there are no Kubernetes objects to read");
+                   reloader_ ? "looks at the files of Kubernetes objects" : "there are no Kubernetes objects to read");
     }
     watch_signals();
   });
@@ -317,7 +317,8 @@ void Daemon::change_services(std::vector<service::Group> groups) {
   const store::Status changed = try_to_change_services(groups);
   if (changed) return;
   if (groups.size() == 1) {
-    spdlog::error("Service {} is left out: {}", groups.front().name, changed.error().message);
+    spdlog::error("Service {} cannot be taken up and stays as it was: {}", groups.front().name,
+                  changed.error().message);
     refused_.emplace(groups.front().name, std::move(groups.front()));
     return;
   }
@@ -356,7 +357,13 @@ void Daemon::change_diversion(const datapath::PlanDelta& delta) {
   if (delta.empty()) return;
   amend(plan_, delta);
   const auto changed = diverter_.change(delta);
-  if (changed) return warn(*changed);
+  if (changed) {
+    adapted_ = std::chrono::system_clock::now();
+    for (const std::string& warning : *changed) {
+      if (std::ranges::find(warnings_, warning) == warnings_.end()) spdlog::warn("{}", warning);
+    }
+    return;
+  }
   spdlog::error("cannot adapt the rules to the connections, will try again: {}", changed.error().message);
   read_node_after(kTryAgain);
 }

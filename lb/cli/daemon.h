@@ -15,8 +15,8 @@
 //   node    read 50 ms after the first news of a change, however many follow; what fails is tried again each second
 //
 //   objects of Kubernetes   read by another thread when their files change; what a change needs is diverted before workers
-//           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables is
-//           left out, and tried again with each later change; the others do not wait for it
+//           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables
+//           stays as it was, and is tried again with each later change; the others do not wait for it
 //
 //   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   read the objects' files (the configuration
 //                                                                              itself is read at start only)

@@ -168,19 +168,17 @@ class UnderLoad(WithObjects):
         for name, pods, allowed in self.STEPS:
             self.objects.service("web", self.plan.vip, pods=pods)
             published, seconds = self.change()
-            instants.append((published, name, allowed))
+            instants.append((published - seconds, published, name, allowed))
             took.append(seconds)
             time.sleep(0.7)
         visits = [visit for stream in streams for visit in stream.finish()]
-        ends = [published for published, _, _ in instants[1:]] + [float("inf")]
-        for (published, name, allowed), end in zip(instants, ends):
-            # Of a connection that was begun before the next change was written, nothing else can have been decided.
-            within = [pod for begun, pod in visits if published <= begun < end - 0.7]
-            later = [pod for begun, pod in visits if published <= begun < end]
+        self.assertEqual([pod for _, pod in visits if pod.startswith("!")], [])
+        ends = [written for written, _, _, _ in instants[1:]] + [float("inf")]
+        for (_, published, name, allowed), written in zip(instants, ends):
+            # A connection that has begun before the next file was written may be decided by that already, if it was slow.
+            within = [pod for begun, pod in visits if published <= begun < written - 0.05]
             with self.subTest(name):
                 self.assertGreater(len(within), 20, "too few connections to show anything")
-                self.assertEqual(set(within) - allowed, set())
-                self.assertEqual([pod for pod in later if pod.startswith("!")], [])
                 self.assertEqual(set(within), allowed)
         milliseconds = sorted(1000 * seconds for seconds in took)
         print(f"{len(visits)} connections; from the new file to its effect: {milliseconds[0]:.0f} to "
@@ -300,8 +298,8 @@ class Trouble(WithObjects):
         self.objects.service("big", self.plan.self, pods=big)
         self.objects.service("more", self.plan.plain, pods={"pod-b": {}})
         self.change()
-        wait_until(lambda: self.said("Service test/big is left out", 0), 5, "limpet tells of it")
-        self.assertIn("raise tables.endpoints", self.said("Service test/big is left out", 0)[0])
+        wait_until(lambda: self.said("Service test/big cannot be taken up", 0), 5, "limpet tells of it")
+        self.assertIn("raise tables.endpoints", self.said("Service test/big cannot be taken up", 0)[0])
         self.assertEqual(self.pod(self.plan.plain), "pod-b")
         self.objects.service("big", self.plan.self, pods={"pod-a": {}})
         self.change()
@@ -309,7 +307,7 @@ class Trouble(WithObjects):
 
     def test_sighup_reads_too(self):
         self.limpet.process.send_signal(1)
-        wait_until(lambda: self.said("SIGHUP: the files of Kubernetes objects are read", 0), 5, "limpet answers")
+        wait_until(lambda: self.said("SIGHUP: looks at the files of Kubernetes objects", 0), 5, "limpet answers")
 
 
 if __name__ == "__main__":
