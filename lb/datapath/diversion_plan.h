@@ -51,6 +51,13 @@ struct DiversionPlan {
   friend bool operator==(const DiversionPlan&, const DiversionPlan&) = default;
 };
 
+/// As every list of a plan is to be.
+template <typename Entry>
+void sort_unique(std::vector<Entry>& list) {
+  std::ranges::sort(list);
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+}
+
 /// From one plan to another: no entry is in both halves; what is added was not there, what is removed was.
 struct PlanDelta {
   DiversionPlan added;
@@ -108,8 +115,7 @@ inline void amend(DiversionPlan& plan, const PlanDelta& delta) {
 inline DiversionPlan united(DiversionPlan one, const DiversionPlan& other) {
   const auto take = [](auto& into, const auto& from) {
     into.insert(into.end(), from.begin(), from.end());
-    std::ranges::sort(into);
-    into.erase(std::unique(into.begin(), into.end()), into.end());
+    sort_unique(into);
   };
   each_list([&](auto list) { take(one.*list, other.*list); });
   return one;

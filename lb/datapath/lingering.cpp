@@ -20,11 +20,6 @@ L4Address endpoint_of(const flow::Flow& flow) noexcept {
   return {flow.protocol, flow.endpoint};
 }
 
-void sort_unique(std::vector<L4Address>& list) {
-  std::ranges::sort(list);
-  list.erase(std::unique(list.begin(), list.end()), list.end());
-}
-
 }  // namespace
 
 PlanDelta Lingering::adopt(flow::FlowTable& flows, const DiversionPlan& balanced, flow::Instant now) {

@@ -95,12 +95,6 @@ std::string_view service_in(const Rule& rule) {
   return {};
 }
 
-template <typename T>
-void sort_unique(std::vector<T>& values) {
-  std::ranges::sort(values);
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-}
-
 }  // namespace
 
 bool Places::holds(net::Protocol of, const net::AddressPort& at) const noexcept {
@@ -285,8 +279,8 @@ Diversion::Diversion(const Ruleset& rules, const std::string& file) : family_(ru
   std::ranges::sort(errors_, {}, &store::LineError::line);
   std::ranges::stable_sort(doors_, {}, &Door::places);
   doors_.erase(std::ranges::unique(doors_, {}, &Door::places).begin(), doors_.end());
-  sort_unique(goals_);
-  sort_unique(refusals_);
+  datapath::sort_unique(goals_);
+  datapath::sort_unique(refusals_);
   for (std::size_t i = 0; i < doors_.size(); ++i) {
     const Places& places = doors_[i].places;
     const bool everywhere = places.local && places.first.is_unspecified();
@@ -343,7 +337,7 @@ datapath::DiversionPlan Diversion::plan(const node::NodeView& node, bool localho
   datapath::DiversionPlan plan;
   plan.locals = own;
   for (const Places& goal : goals_) each(goal, own, [&](const auto& at) { plan.endpoints.push_back(at); });
-  sort_unique(plan.endpoints);
+  datapath::sort_unique(plan.endpoints);
   for (const Places& refusal : refusals_) {
     each(refusal, own, [&](const auto& at) {
       const bool taken = node.is_local(at.at.address) || std::ranges::binary_search(plan.endpoints, at);
@@ -352,8 +346,8 @@ datapath::DiversionPlan Diversion::plan(const node::NodeView& node, bool localho
   }
   if (localhost && family_ == net::Family::v4) own.push_back(net::Address::from_v4(0x7f000001));
   for (const Door& door : doors_) each(door.places, own, [&](const auto& at) { plan.services.push_back(at); });
-  sort_unique(plan.services);
-  sort_unique(plan.locals);
+  datapath::sort_unique(plan.services);
+  datapath::sort_unique(plan.locals);
   return plan;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "lb/service/doors.h"
+
 namespace limpet::service {
 namespace {
 
@@ -16,27 +18,13 @@ bool is_older(const Declared& a, const Declared& b) {
   return rank(a) < rank(b);
 }
 
-L4Address node_port_of(const Service& service) {
-  static constexpr std::byte kUnspecified[16]{};
-  return {service.protocol, {net::Address::from_wire(service.family(), kUnspecified), service.node_port}};
-}
-
-template <typename Visit>
-void for_each_door(const Service& service, const Visit& visit) {
-  const auto vip = [&](const net::Address& address) { visit(L4Address{service.protocol, {address, service.port}}); };
-  if (service.cluster_ip) vip(*service.cluster_ip);
-  for (const net::Address& address : service.external_ips) vip(address);
-  for (const net::Address& address : service.load_balancer_ips) vip(address);
-  if (service.node_port != 0) visit(node_port_of(service));
-}
-
 std::string family_of(const Service& service) {
   return service.family() == net::Family::v4 ? " (IPv4)" : " (IPv6)";
 }
 
 std::string name_of(const Service& service, const L4Address& door) {
   const std::string protocol = "/" + net::to_string(door.protocol);
-  if (service.node_port != 0 && door == node_port_of(service)) {
+  if (service.node_port != 0 && door == node_port_door(service)) {
     return "nodePort " + std::to_string(service.node_port) + protocol + family_of(service);
   }
   return door.at.to_string() + protocol;
@@ -117,7 +105,7 @@ void Claims::let_name_go(const PortName& name, Declared& declared) {
 
 void Claims::enter_doors(Declared& declared) {
   declared.has_name = true;
-  for_each_door(*declared.service, [&](const L4Address& door) {
+  for_each_door(*declared.service, [&](const L4Address& door, Door) {
     Claimants& claimants = doors_[door];
     Declared* const before = enter(claimants, declared);
     if (before != nullptr && claimants.owner != before) touched_.insert(before);
@@ -126,7 +114,7 @@ void Claims::enter_doors(Declared& declared) {
 
 void Claims::leave_doors(Declared& declared) {
   declared.has_name = false;
-  for_each_door(*declared.service, [&](const L4Address& door) {
+  for_each_door(*declared.service, [&](const L4Address& door, Door) {
     if (Declared* const heir = leave(doors_, door, declared)) touched_.insert(heir);
   });
 }
@@ -146,14 +134,14 @@ const Declared* Claims::owner_of(const L4Address& door) const {
 std::shared_ptr<const Service> Claims::granted(const Declared& declared) const {
   if (!declared.has_name) return nullptr;
   bool all = true;
-  for_each_door(*declared.service, [&](const L4Address& door) { all = all && owner_of(door) == &declared; });
+  for_each_door(*declared.service, [&](const L4Address& door, Door) { all = all && owner_of(door) == &declared; });
   if (all) return declared.service;
   auto rest = std::make_shared<Service>(*declared.service);
   rest->own_family = rest->family();
   const auto lost = [&](const net::Address& address) {
     return owner_of({rest->protocol, {address, rest->port}}) != &declared;
   };
-  if (rest->node_port != 0 && owner_of(node_port_of(*rest)) != &declared) rest->node_port = 0;
+  if (rest->node_port != 0 && owner_of(node_port_door(*rest)) != &declared) rest->node_port = 0;
   std::erase_if(rest->external_ips, lost);
   std::erase_if(rest->load_balancer_ips, lost);
   if (rest->cluster_ip && lost(*rest->cluster_ip)) rest->cluster_ip.reset();
@@ -171,7 +159,7 @@ std::vector<std::string> Claims::losses(const Declared& declared) const {
     lose("the name " + service.name + family_of(service), *names_.at({service.name, service.family()}).owner);
     return result;
   }
-  for_each_door(service, [&](const L4Address& door) {
+  for_each_door(service, [&](const L4Address& door, Door) {
     if (const Declared* const owner = owner_of(door); owner != &declared) lose(name_of(service, door), *owner);
   });
   return result;

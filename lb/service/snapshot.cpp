@@ -12,11 +12,6 @@ using datapath::Action;
 using datapath::L4Address;
 using datapath::Reason;
 
-L4Address node_port_key(net::Protocol protocol, net::Family family, std::uint16_t port) {
-  static constexpr std::byte kUnspecified[16]{};
-  return {protocol, {net::Address::from_wire(family, kUnspecified), port}};
-}
-
 bool is_icmp(net::Protocol protocol) noexcept {
   return protocol == net::Protocol::icmp || protocol == net::Protocol::icmp6;
 }
@@ -52,12 +47,6 @@ L4Address echo_request_to(const net::Address& vip) {
   return {protocol, {vip, static_cast<std::uint16_t>(net::echo_request_type(vip.family()) << 8)}};
 }
 
-template <typename T>
-void sort_unique(std::vector<T>& values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-}
-
 }  // namespace
 
 Snapshot::Snapshot(const NodeConfig& node, std::span<const Service> services, std::vector<ServiceIds> ids,
@@ -80,33 +69,13 @@ std::shared_ptr<const Snapshot> Snapshot::changed(std::span<const std::shared_pt
   return next;
 }
 
-namespace {
-
-/// Calls visit(address and port, door) for each address that clients of the service know, nodePorts apart.
-template <typename Visit>
-void for_each_vip(const Service& service, const Visit& visit) {
-  const auto vip = [&](const net::Address& address, Door door) {
-    visit(L4Address{service.protocol, {address, service.port}}, door);
-  };
-  if (service.cluster_ip) vip(*service.cluster_ip, Door::cluster_ip);
-  for (const net::Address& address : service.external_ips) vip(address, Door::external_ip);
-  for (const net::Address& address : service.load_balancer_ips) vip(address, Door::load_balancer);
-}
-
-L4Address node_port_of(const Service& service) {
-  return node_port_key(service.protocol, service.family(), service.node_port);
-}
-
-}  // namespace
-
 void Snapshot::add(const std::shared_ptr<const ServicePort>& port, std::uint64_t rank) {
   const Service& service = port->service();
-  const auto enter = [&](Dispatch& dispatch, const L4Address& at, Door door) {
-    if (!dispatch.contains(at)) dispatch.set(at, Entry{port.get(), door});
-  };
   ports_.set({service.name, service.family()}, Listed{rank, port});
-  for_each_vip(service, [&](const L4Address& at, Door door) { enter(vips_, at, door); });
-  if (service.node_port != 0) enter(node_ports_, node_port_of(service), Door::node_port);
+  for_each_door(service, [&](const L4Address& at, Door door) {
+    Dispatch& dispatch = door == Door::node_port ? node_ports_ : vips_;
+    if (!dispatch.contains(at)) dispatch.set(at, Entry{port.get(), door});
+  });
   if (!service.cluster_ip) return;
   const std::uint32_t* const before = cluster_ips_.find(*service.cluster_ip);
   cluster_ips_.set(*service.cluster_ip, before == nullptr ? 1 : *before + 1);
@@ -114,13 +83,12 @@ void Snapshot::add(const std::shared_ptr<const ServicePort>& port, std::uint64_t
 
 void Snapshot::remove(const ServicePort& port) {
   const Service& service = port.service();
-  const auto leave = [&](Dispatch& dispatch, const L4Address& at) {
+  ports_.erase({service.name, service.family()});
+  for_each_door(service, [&](const L4Address& at, Door door) {
+    Dispatch& dispatch = door == Door::node_port ? node_ports_ : vips_;
     const Entry* const entry = dispatch.find(at);
     if (entry != nullptr && entry->port == &port) dispatch.erase(at);
-  };
-  ports_.erase({service.name, service.family()});
-  for_each_vip(service, [&](const L4Address& at, Door) { leave(vips_, at); });
-  if (service.node_port != 0) leave(node_ports_, node_port_of(service));
+  });
   if (!service.cluster_ip) return;
   const std::uint32_t left = *cluster_ips_.find(*service.cluster_ip) - 1;
   left == 0 ? static_cast<void>(cluster_ips_.erase(*service.cluster_ip)) : cluster_ips_.set(*service.cluster_ip, left);
@@ -157,7 +125,7 @@ Match Snapshot::match(const datapath::NewConnection& connection, const node::Nod
     match.door = vip->door;
   } else {
     const Entry* const node_port =
-        node_ports_.find(node_port_key(protocol, destination.address.family(), destination.port));
+        node_ports_.find(node_port_door(protocol, destination.address.family(), destination.port));
     if (node_port == nullptr || !node_.accepts_node_ports(destination.address, view)) {
       return match_none(connection.tuple, view);
     }
@@ -240,7 +208,9 @@ datapath::DiversionPlan Snapshot::diversion_of(std::span<const std::shared_ptr<c
   };
   for (const auto& port : ports) {
     const Service& service = port->service();
-    for_each_vip(service, [&](const L4Address& at, Door) { plan.services.push_back(at); });
+    for_each_door(service, [&](const L4Address& at, Door door) {
+      if (door != Door::node_port) plan.services.push_back(at);
+    });
     if (echo_ == IcmpEcho::reply && service.cluster_ip && !own(*service.cluster_ip)) {
       plan.services.push_back(echo_request_to(*service.cluster_ip));
     }
@@ -261,7 +231,7 @@ datapath::DiversionPlan Snapshot::diversion(const node::NodeView& view) const {
   datapath::DiversionPlan plan = diversion_of(ports(), view);
   plan.locals = node_.locals(view);
   if (node_.is_strict()) plan.prefixes = node_.service_cidrs();
-  datapath::each_list([&](auto list) { sort_unique(plan.*list); });
+  datapath::each_list([&](auto list) { datapath::sort_unique(plan.*list); });
   return plan;
 }
 

@@ -48,14 +48,12 @@
 #include "lb/node/node_view.h"
 #include "lb/service/config.h"
 #include "lb/service/cow_map.h"
+#include "lb/service/doors.h"
 #include "lb/service/identities.h"
 #include "lb/service/node_rules.h"
 #include "lb/service/service_port.h"
 
 namespace limpet::service {
-
-/// By which of a service's doors a connection came.
-enum class Door : std::uint8_t { cluster_ip, external_ip, load_balancer, node_port };
 
 /// The rule that settles whether a connection is masqueraded.
 enum class MasqueradeRule : std::uint8_t {
