@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conntrack/store/state_file.h"
+
 namespace limpet::service {
 namespace {
 
@@ -45,16 +47,6 @@ bool is_settled(const struct stat& status) {
   ::clock_gettime(CLOCK_REALTIME, &now);
   return nanoseconds(now) - std::max(nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)) > kCoarse;
 }
-
-struct Descriptor {
-  explicit Descriptor(int opened) noexcept : number(opened) {}
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  const int number;
-};
 
 /// False: errno says why.
 bool read_all(int descriptor, std::string& text) {
@@ -135,39 +127,36 @@ std::vector<KubernetesFiles::Listed> KubernetesFiles::list(std::vector<Diagnosti
   return result;
 }
 
-/// False: as before.
-bool KubernetesFiles::look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const {
+void KubernetesFiles::look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const {
   static constexpr Signature kOnce{1, 0, 0, 0, 0};  // of what can be read once only: a pipe
-  if (file.signature == kOnce) return false;
+  if (file.signature == kOnce) return;
   const bool piped = path == kStandardInput;
   struct stat before {};
   errno = 0;
   if (!piped && ::stat(path.c_str(), &before) != 0) return cannot_read(path, last_error(), file, complaints);
   if (!piped && S_ISDIR(before.st_mode)) return cannot_read(path, "it is a folder", file, complaints);
   const bool once = piped || !S_ISREG(before.st_mode);
-  if (!once && file.signature == signature_of(before)) return false;
-  const Descriptor descriptor(piped ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!once && file.signature == signature_of(before)) return;
+  const store::FileDescriptor descriptor(piped ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
-  if (descriptor.number < 0 || !read_all(descriptor.number, text)) {
+  if (!descriptor || !read_all(descriptor.get(), text)) {
     return cannot_read(path, last_error(), file, complaints);
   }
   struct stat after {};
-  if (!once && (::fstat(descriptor.number, &after) != 0 || signature_of(after) != signature_of(before))) {
+  if (!once && (::fstat(descriptor.get(), &after) != 0 || signature_of(after) != signature_of(before))) {
     file.signature = {};  // it is being written: its end is news, too
-    return false;
+    return;
   }
   const bool empty = text.find_first_not_of(" \t\r\n") == std::string::npos;
   if (empty && !file.objects.empty()) return cannot_read(path, "it is empty now", file, complaints);
   file.signature = once ? kOnce : is_settled(before) ? signature_of(before) : Signature{};
   parse(text, piped ? "standard input" : path, file, complaints);
-  return true;
 }
 
-bool KubernetesFiles::cannot_read(const std::string& path, const std::string& cause, File& file,
+void KubernetesFiles::cannot_read(const std::string& path, const std::string& cause, File& file,
                                   std::vector<Diagnostic>& complaints) {
   file.signature = {};  // when it comes back it is read
   complaints.push_back(unreadable(path, cause));
-  return false;
 }
 
 void KubernetesFiles::parse(const std::string& text, const std::string& name, File& file,

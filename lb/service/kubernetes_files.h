@@ -62,9 +62,8 @@ class KubernetesFiles {
   };
 
   std::vector<Listed> list(std::vector<Diagnostic>& complaints) const;
-  /// False: as before.
-  bool look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const;
-  static bool cannot_read(const std::string& path, const std::string& cause, File& file,
+  void look(const std::string& path, File& file, std::vector<Diagnostic>& complaints) const;
+  static void cannot_read(const std::string& path, const std::string& cause, File& file,
                           std::vector<Diagnostic>& complaints);
   static void parse(const std::string& text, const std::string& name, File& file, std::vector<Diagnostic>& complaints);
   /// From `all_` to this; returns the keys of Services that are touched.
