@@ -1,6 +1,5 @@
 #include "lb/service/config_kubernetes.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -10,32 +9,18 @@
 namespace limpet::service {
 namespace {
 
-/// Of the services of objects, as the configuration's own are warned of: one warning for all that lack a detector.
+/// Of the services of objects, as the configuration's own are warned of.
 void warn_of_what_cannot_work(const std::string& file, const Config& config, std::vector<Diagnostic>& diagnostics) {
-  const auto warn = [&](std::string message) {
-    diagnostics.push_back({file, 0, 0, Severity::warning, std::move(message)});
+  const auto warn = [&](const std::string& at, const std::string& message) {
+    diagnostics.push_back({at, 0, 0, Severity::warning, message});
   };
-  const NodeConfig& node = config.node;
-  const Service* undetected = nullptr;
-  std::size_t more = 0;
+  LostReplyComplaints<std::string> lost_replies(config.node);
   for (std::size_t i = config.native_services; i < config.services.size(); ++i) {
     const Service& service = config.services[i];
-    const auto& vip = service.cluster_ip;
-    if (vip && (node.node_ip == vip || std::ranges::find(node.addresses, *vip) != node.addresses.end())) {
-      warn("service " + service.name + ": clusterIP " + vip->to_string() +
-           " is also an address of this node: connections from it are masqueraded");
-    }
-    const auto lost = lost_replies(service, node);
-    if (!lost) continue;
-    if (lost->cause != LostReplies::Cause::no_detector) {
-      warn(describe(*lost, service, node));
-    } else if (undetected == nullptr) {
-      undetected = &service;
-    } else {
-      ++more;
-    }
+    if (const auto own = own_vip(service, config.node)) warn(file, "service " + service.name + ": " + *own);
+    lost_replies.add(service, file, file, warn);
   }
-  if (undetected != nullptr) warn(describe(*lost_replies(*undetected, node), *undetected, node, more));
+  lost_replies.finish(warn);
 }
 
 }  // namespace

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -139,42 +138,6 @@ class Conflicts {
   std::map<std::string, std::pair<std::string, YAML::Mark>> claims_;
 };
 
-void warn_of_own_vip(const Entry& entry, const NodeConfig& node, Report& report) {
-  const auto& vip = entry.service.cluster_ip;
-  if (!vip) return;
-  const bool listed = std::find(node.addresses.begin(), node.addresses.end(), *vip) != node.addresses.end();
-  if (!listed && node.node_ip != vip) return;
-  report.warning(entry.cluster_ip_at, "clusterIP " + vip->to_string() +
-                                          " is also an address of this node: connections from it are masqueraded");
-}
-
-/// Of replies that may not come back. One warning for all services that only lack a local detector.
-class ReturnPaths {
- public:
-  ReturnPaths(const NodeConfig& node, Report& report) : node_(node), report_(report) {}
-
-  void add(const Entry& entry) {
-    const auto lost = lost_replies(entry.service, node_);
-    if (!lost) return;
-    if (lost->cause != LostReplies::Cause::no_detector) {
-      report_.warning(entry.masquerade_at, describe(*lost, entry.service, node_));
-    } else if (undetected_++ == 0) {
-      first_undetected_ = entry;
-    }
-  }
-  void finish() {
-    if (undetected_ == 0) return;
-    const auto lost = lost_replies(first_undetected_.service, node_);
-    report_.warning(first_undetected_.name_at, describe(*lost, first_undetected_.service, node_, undetected_ - 1));
-  }
-
- private:
-  const NodeConfig& node_;
-  Report& report_;
-  std::size_t undetected_ = 0;
-  Entry first_undetected_;
-};
-
 }  // namespace
 
 void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& services) {
@@ -185,7 +148,8 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
   if (!list.IsDefined() || !top.expect_list(list, "services")) return;
   Conflicts conflicts(top.report());
   SharedAffinities affinities(top.report());
-  ReturnPaths return_paths(node, top.report());
+  LostReplyComplaints<YAML::Mark> lost_replies(node);
+  const auto warn = [&](const YAML::Mark& at, const std::string& message) { top.report().warning(at, message); };
   std::size_t index = 0;
   for (const YAML::Node& element : list) {
     Fields fields(element, "services[" + std::to_string(index++) + "]", top.report());
@@ -193,11 +157,11 @@ void read_services(Fields& top, const NodeConfig& node, std::vector<Service>& se
     Entry entry = read_service(fields);
     conflicts.add(entry);
     affinities.add(entry.service, entry.affinity_at);
-    warn_of_own_vip(entry, node, top.report());
-    return_paths.add(entry);
+    if (const auto own = own_vip(entry.service, node)) warn(entry.cluster_ip_at, *own);
+    lost_replies.add(entry.service, entry.masquerade_at, entry.name_at, warn);
     services.push_back(std::move(entry.service));
   }
-  return_paths.finish();
+  lost_replies.finish(warn);
   if (index == 0 && !others) top.warning("services", "services is empty: nothing is balanced");
 }
 

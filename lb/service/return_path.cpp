@@ -51,6 +51,12 @@ std::string endpoints_of(const LostReplies& lost) {
 
 }  // namespace
 
+std::optional<std::string> own_vip(const Service& service, const NodeConfig& node) {
+  if (!service.cluster_ip || !is_address_of(node, *service.cluster_ip)) return std::nullopt;
+  return "clusterIP " + service.cluster_ip->to_string() +
+         " is also an address of this node: connections from it are masqueraded";
+}
+
 std::optional<LostReplies> lost_replies(const Service& service, const NodeConfig& node) {
   if (service.masquerade == MasqueradeMode::never) {
     const auto not_here = [&](const Endpoint& endpoint) { return !is_on(node, endpoint); };

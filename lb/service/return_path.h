@@ -40,7 +40,41 @@ struct LostReplies {
 /// nullopt: they come back, as far as the configuration tells. The result points into `service`.
 std::optional<LostReplies> lost_replies(const Service& service, const NodeConfig& node);
 
+/// Is its clusterIP an address of this node, as far as the configuration tells? What follows from that, in words.
+std::optional<std::string> own_vip(const Service& service, const NodeConfig& node);
+
 /// What is so and what to do, in a sentence. `more`: further services with the same cause.
 std::string describe(const LostReplies& lost, const Service& service, const NodeConfig& node, std::size_t more = 0);
+
+/// Complains of many services: of each, but once of all those that only lack a local detector. `Where`: what a complaint
+/// is shown at.
+template <typename Where>
+class LostReplyComplaints {
+ public:
+  explicit LostReplyComplaints(const NodeConfig& node) : node_(node) {}
+
+  /// complain(where, message): at `cause`, or later at `name`.
+  template <typename Complain>
+  void add(const Service& service, const Where& cause, const Where& name, const Complain& complain) {
+    const auto lost = lost_replies(service, node_);
+    if (!lost) return;
+    if (lost->cause != LostReplies::Cause::no_detector) {
+      complain(cause, describe(*lost, service, node_));
+    } else if (undetected_++ == 0) {
+      first_ = service;
+      at_ = name;
+    }
+  }
+  template <typename Complain>
+  void finish(const Complain& complain) const {
+    if (undetected_ != 0) complain(at_, describe(*lost_replies(first_, node_), first_, node_, undetected_ - 1));
+  }
+
+ private:
+  const NodeConfig& node_;
+  std::size_t undetected_ = 0;
+  Service first_;
+  Where at_{};
+};
 
 }  // namespace limpet::service
