@@ -8,11 +8,8 @@ as recorded. None is left out.
 """
 
 import json
-import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 
 import scenarios_test
 
@@ -34,11 +31,9 @@ def check(limpet, scenario, folder):
     flows = scenario.get("flows", [])
     if not flows:
         return [], 0
-    objects, config = folder / "objects.json", folder / "limpet.yaml"
-    objects.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": scenario["objects"]}))
-    configuration = scenarios_test.configuration(scenario, objects)
-    config.write_text(json.dumps(configuration))
-    exported = {family: rules_configuration(limpet, configuration["node"], config, family, folder) for family in "46"}
+    config = scenarios_test.write_configuration(scenario, folder)
+    node = json.loads(config.read_text())["node"]
+    exported = {family: rules_configuration(limpet, node, config, family, folder) for family in "46"}
     wrong = []
     for flow in flows:
         said = scenarios_test.ask(limpet, exported["6" if ":" in flow["from"] else "4"], flow)
@@ -48,19 +43,5 @@ def check(limpet, scenario, folder):
     return wrong, len(flows)
 
 
-def main(limpet, *files):
-    named = files or [path for path in os.environ.get("LIMPET_SCENARIOS", "").split(":") if path]
-    asked, wrong = 0, []
-    for path in named or sorted(scenarios_test.DATA.glob("kube_proxy_scenarios*.json")):
-        for scenario in json.loads(pathlib.Path(path).read_text()):
-            with tempfile.TemporaryDirectory() as folder:
-                found, count = check(limpet, scenario, pathlib.Path(folder))
-            asked += count
-            wrong += found
-    print("\n".join(wrong))
-    print(f"{asked} flows asked of exported rules, {len(wrong)} decided otherwise")
-    return 0 if asked and not wrong else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(scenarios_test.main(*sys.argv[1:], decided_by=check, what="flows asked of exported rules"))

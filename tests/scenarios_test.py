@@ -46,11 +46,17 @@ def ask(limpet, config, flow):
     return {key: said[key] for key in ("action", "endpoints", "masquerade")}
 
 
-def check(limpet, scenario, folder):
-    """The flows that were decided otherwise, in words; and how many were asked."""
+def write_configuration(scenario, folder):
+    """limpet.yaml and the file of objects that it names."""
     objects, config = folder / "objects.json", folder / "limpet.yaml"
     objects.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": scenario["objects"]}))
     config.write_text(json.dumps(configuration(scenario, objects)))
+    return config
+
+
+def check(limpet, scenario, folder):
+    """The flows that were decided otherwise, in words; and how many were asked."""
+    config = write_configuration(scenario, folder)
     wrong = []
     flows = scenario.get("flows", [])
     for flow in flows:
@@ -60,17 +66,18 @@ def check(limpet, scenario, folder):
     return wrong, len(flows)
 
 
-def main(limpet, *files):
+def main(limpet, *files, decided_by=check, what="flows asked"):
+    """0 if `decided_by` (as check) finds nothing otherwise in any scenario."""
     named = files or [path for path in os.environ.get("LIMPET_SCENARIOS", "").split(":") if path]
     asked, wrong = 0, []
-    with tempfile.TemporaryDirectory() as folder:
-        for path in named or sorted(DATA.glob("kube_proxy_scenarios*.json")):
-            for scenario in json.loads(pathlib.Path(path).read_text()):
-                found, count = check(limpet, scenario, pathlib.Path(folder))
-                asked += count
-                wrong += found
+    for path in named or sorted(DATA.glob("kube_proxy_scenarios*.json")):
+        for scenario in json.loads(pathlib.Path(path).read_text()):
+            with tempfile.TemporaryDirectory() as folder:
+                found, count = decided_by(limpet, scenario, pathlib.Path(folder))
+            asked += count
+            wrong += found
     print("\n".join(wrong))
-    print(f"{asked} flows asked, {len(wrong)} decided otherwise")
+    print(f"{asked} {what}, {len(wrong)} decided otherwise")
     return 0 if asked and not wrong else 1
 
 
