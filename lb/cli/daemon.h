@@ -18,8 +18,8 @@
 //           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables
 //           stays as it was, and is tried again with each later change; the others do not wait for it
 //
-//   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   read the objects' files (the configuration
-//                                                                              itself is read at start only)
+//   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   look at the objects' files (the configura-
+//                                                                              tion itself is read at start only)
 #pragma once
 
 #include <atomic>
@@ -57,6 +57,8 @@ class Daemon {
 
  private:
   using Worker = queue::Worker<queue::PipelineHandler>;
+  /// After a change of the rules that failed.
+  static constexpr std::chrono::milliseconds kTryAgain{1000};
 
   Daemon(const service::Config& config, node::NodeMonitor monitor, divert::Diverter diverter,
          std::unique_ptr<Engine> engine);
@@ -83,7 +85,7 @@ class Daemon {
   void repair_rules();
   void watch_objects();
   void adopt(service::KubernetesFiles::News news);
-  /// Those that do not fit are found and left out.
+  /// Those that do not fit are found, and stay as they were.
   void change_services(std::vector<service::Group> groups);
   store::Status try_to_change_services(const std::vector<service::Group>& groups);
   void open_api();

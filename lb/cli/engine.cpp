@@ -233,9 +233,10 @@ queue::PipelineHandler Engine::handler(unsigned index) {
 datapath::DiversionPlan Engine::update(node::NodeView node) {
   const datapath::DiversionPlan before = balanced_plan();
   node_.publish(std::make_shared<const node::NodeView>(std::move(node)));
-  lingering_.hold(difference(before, balanced_plan()));
+  datapath::DiversionPlan now = balanced_plan();
+  lingering_.hold(difference(before, now));
   count_plan();
-  return plan();
+  return lingering_.with(std::move(now));
 }
 
 void Engine::sweep_affinity(std::chrono::seconds elapsed) {

@@ -1,0 +1,109 @@
+// What becomes of a running limpet's services and rules: objects that change, and rules that another hand has changed.
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "lb/cli/daemon.h"
+
+namespace limpet::cli {
+
+using store::Status;
+
+void Daemon::watch_objects() {
+  if (!config_.kubernetes) return;
+  reloader_ = std::make_unique<control::ObjectReloader>(
+      io_, config_.kubernetes, [this](service::KubernetesFiles::News news) { adopt(std::move(news)); });
+}
+
+void Daemon::adopt(service::KubernetesFiles::News news) {
+  for (const service::Diagnostic& diagnostic : news.diagnostics) {
+    const bool lost = diagnostic.severity == service::Severity::error;
+    spdlog::log(lost ? spdlog::level::err : spdlog::level::warn, "{}{}", to_string(diagnostic),
+                lost ? "; going on with what it said before" : "");
+  }
+  if (news.groups.empty()) return;
+  for (const service::Group& group : news.groups) refused_.erase(group.name);
+  for (auto& [name, group] : refused_) news.groups.push_back(std::move(group));
+  refused_.clear();
+  change_services(std::move(news.groups));
+}
+
+void Daemon::change_services(std::vector<service::Group> groups) {
+  const store::Status changed = try_to_change_services(groups);
+  if (changed) return;
+  if (groups.size() == 1) {
+    spdlog::error("Service {} cannot be taken up and stays as it was: {}", groups.front().name,
+                  changed.error().message);
+    refused_.emplace(groups.front().name, std::move(groups.front()));
+    return;
+  }
+  const auto middle = groups.begin() + static_cast<std::ptrdiff_t>(groups.size() / 2);
+  change_services({std::make_move_iterator(groups.begin()), std::make_move_iterator(middle)});
+  change_services({std::make_move_iterator(middle), std::make_move_iterator(groups.end())});
+}
+
+Status Daemon::try_to_change_services(const std::vector<service::Group>& groups) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto changed = engine_->change(groups);
+  if (!changed) return changed.error();
+  for (const std::string& loss : changed->losses) spdlog::warn("{}", loss);
+  change_diversion(changed->delta);
+  engine_->publish();
+  if (changed->health) health_->update(engine_->health_checked(), config_.node, *engine_->node());
+  if (changed->ports == 0) return store::ok();
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+  spdlog::info("services changed: {} service ports gone or new, {} destinations and endpoints diverted more, {:.1f} ms",
+               changed->ports, changed->delta.added.services.size() + changed->delta.added.endpoints.size(),
+               took.count());
+  return store::ok();
+}
+
+void Daemon::change_diversion(const datapath::PlanDelta& delta) {
+  if (delta.empty()) return;
+  amend(plan_, delta);
+  const auto changed = diverter_.change(delta);
+  if (changed) {
+    adapted_ = std::chrono::system_clock::now();
+    for (const std::string& warning : *changed) {
+      if (std::ranges::find(warnings_, warning) == warnings_.end()) spdlog::warn("{}", warning);
+    }
+    return;
+  }
+  spdlog::error("cannot adapt the rules to the connections, will try again: {}", changed.error().message);
+  read_node_after(kTryAgain);
+}
+
+void Daemon::watch_rules() {
+  if (config_.divert_check == std::chrono::seconds(0)) return;
+  rules_timer_.expires_after(config_.divert_check);
+  rules_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    repair_rules();
+    watch_rules();
+  });
+}
+
+void Daemon::repair_rules() {
+  if (diverter_.in_doubt()) return;  // they are about to be written again anyway
+  const auto drift = diverter_.drift();
+  if (!drift) {
+    spdlog::warn("cannot look whether the rules still stand: {}", drift.error().message);
+    return;
+  }
+  if (!*drift) return;
+  for (const std::string& what : drift->what) spdlog::warn("changed by another hand: {}", what);
+  if (const Status repaired = diverter_.repair(*drift); !repaired) {
+    spdlog::error("cannot repair the rules, will try again: {}", repaired.error().message);
+    read_node_after(kTryAgain);
+    return;
+  }
+  ++drift_repairs_;
+  adapted_ = std::chrono::system_clock::now();
+  spdlog::info("rules repaired");
+}
+
+}  // namespace limpet::cli
