@@ -72,7 +72,10 @@ class Objects:
 
 
 class Stream(threading.Thread):
-    """New connections of one client, one after another, each from the next port: (begun, pod or error)."""
+    """New connections of one client, one after another, each from the next port: (begun, pod or error).
+
+    All the ports stand below those that the client's other sockets are given.
+    """
 
     def __init__(self, host, family, server, source):
         super().__init__()
@@ -81,7 +84,7 @@ class Stream(threading.Thread):
         self.ended = threading.Event()
 
     def run(self):
-        for port in itertools.cycle(range(20000, 60000)):
+        for port in itertools.cycle(range(2000, 32768)):
             if self.ended.is_set():
                 return
             begun = time.time()
