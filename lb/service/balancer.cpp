@@ -66,14 +66,14 @@ void Balancer::remember_for(std::span<const std::shared_ptr<const ServicePort>> 
 std::shared_ptr<const Snapshot> Balancer::publish(std::shared_ptr<const Snapshot> next,
                                                   std::span<const std::shared_ptr<const ServicePort>> made) {
   remember_for(made);
-  current_.store(next.get(), std::memory_order_release);
+  current_.store(next.get(), std::memory_order_seq_cst);  // as epochs.h asks
   snapshot_.swap(next);
   return next;
 }
 
 Decision Balancer::decide(const datapath::NewConnection& connection, const node::NodeView& node, flow::Instant now,
                           pick::Rng& rng) {
-  const Match match = current_.load(std::memory_order_acquire)->match(connection, node);
+  const Match match = current_.load(std::memory_order_seq_cst)->match(connection, node);
   if (match.action != Action::dnat) {
     Decision decision;
     decision.action = match.action;
