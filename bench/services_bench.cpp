@@ -93,9 +93,18 @@ const std::string& text() {
   return all;
 }
 
-const ReadObjects& objects() {
-  static const ReadObjects read = read_kubernetes(text(), "services.json");
-  return read;
+using Objects = std::vector<std::shared_ptr<const KubernetesObject>>;
+
+/// As the reader of files hands them on (kubernetes_files.cpp).
+const Objects& objects() {
+  static const Objects all = [] {
+    Objects result;
+    for (KubernetesObject& object : read_kubernetes(text(), "services.json").objects) {
+      result.push_back(std::make_shared<const KubernetesObject>(std::move(object)));
+    }
+    return result;
+  }();
+  return all;
 }
 
 NodeConfig node_config() {
@@ -110,11 +119,14 @@ NodeConfig node_config() {
 /// The control thread's and the workers' side of all services.
 class World {
  public:
-  World(std::uint32_t services, const ReadObjects& from) {
+  World(std::uint32_t services, const Objects& from) {
     std::uint32_t taken = 0;
-    for (const KubernetesObject& object : from.objects) {
+    for (const auto& object : from) {
       if (taken++ == 2 * services) break;
-      std::visit([&](const auto& each) { objects_.apply(each); }, object);
+      const auto apply = [&, &owner = object]<typename Each>(const Each& each) {
+        objects_.apply(std::shared_ptr<const Each>(owner, &each));
+      };
+      std::visit(apply, *object);
     }
     std::vector<Group> groups;
     for (const auto& [key, object] : objects_.objects()) groups.push_back(group_of(key));
@@ -138,7 +150,8 @@ class World {
  private:
   static bool nobody(std::uint32_t) { return false; }
   Group group_of(const ObjectKey& key) const {
-    return {.name = key.to_string(), .created = objects_.objects().at(key).created, .services = objects_.services(key)};
+    return {
+        .name = key.to_string(), .created = objects_.objects().at(key)->created, .services = objects_.services(key)};
   }
 
   datapath::EndpointSlots slots_{kServices * (kEndpoints + 1)};
@@ -166,7 +179,7 @@ void Parse(benchmark::State& state) {
 }
 
 void Build(benchmark::State& state) {
-  const ReadObjects& from = objects();
+  const Objects& from = objects();
   double bytes = 0;
   for (auto _ : state) {
     const std::size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
@@ -187,7 +200,7 @@ void Change(benchmark::State& state) {
   for (auto _ : state) {
     state.PauseTiming();
     const std::uint32_t n = static_cast<std::uint32_t>(random() % kServices);
-    SliceObject slice = std::get<SliceObject>(objects().objects[2 * n + 1]);
+    SliceObject slice = std::get<SliceObject>(*objects()[2 * n + 1]);
     slice.endpoints.resize(1 + ms.size() % kEndpoints);
     slice.endpoints.front().ready = ms.size() % 2 == 0;
     slice.endpoints.front().zone_hints = {"change-" + std::to_string(ms.size())};  // never the same as before

@@ -87,6 +87,7 @@ KubernetesFiles::News KubernetesFiles::read() {
       all.insert_or_assign(key, object);
     }
   }
+  has_read_ = true;
   for (const ObjectKey& key : settle(std::move(all))) news.groups.push_back(group_of(key));
   return news;
 }
@@ -136,6 +137,9 @@ void KubernetesFiles::look(const std::string& path, File& file, std::vector<Diag
   if (!piped && ::stat(path.c_str(), &before) != 0) return cannot_read(path, last_error(), file, complaints);
   if (!piped && S_ISDIR(before.st_mode)) return cannot_read(path, "it is a folder", file, complaints);
   const bool once = piped || !S_ISREG(before.st_mode);
+  if (once && (has_read_ || file.from != path)) {
+    return cannot_read(path, "it is no regular file; such is read at start, when it is named itself", file, complaints);
+  }
   if (!once && file.signature == signature_of(before)) return;
   const store::FileDescriptor descriptor(piped ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
@@ -190,7 +194,10 @@ std::vector<ObjectKey> KubernetesFiles::settle(std::map<Key, Object> all) {
     if (before != all_.end()) {
       if (const auto* const slice = std::get_if<SliceObject>(&*before->second)) touched.insert(slice->service);
     }
-    touched.insert(std::visit([&](const auto& each) { return objects_.apply(each); }, *object));
+    const auto apply = [&, &owner = object]<typename Each>(const Each& each) {
+      return objects_.apply(std::shared_ptr<const Each>(owner, &each));
+    };
+    touched.insert(std::visit(apply, *object));
   }
   all_ = std::move(all);
   return {touched.begin(), touched.end()};
@@ -199,7 +206,7 @@ std::vector<ObjectKey> KubernetesFiles::settle(std::map<Key, Object> all) {
 Group KubernetesFiles::group_of(const ObjectKey& key) const {
   const auto object = objects_.objects().find(key);
   return {.name = key.to_string(),
-          .created = object == objects_.objects().end() ? std::string() : object->second.created,
+          .created = object == objects_.objects().end() ? std::string() : object->second->created,
           .services = objects_.services(key)};
 }
 

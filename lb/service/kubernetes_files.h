@@ -11,8 +11,9 @@
 // objects along. One that changes while it is read is read again. An object that makes no sense is
 // left out with a warning: one bad service does not keep the others waiting.
 //
-// A file whose inode, size and times are as before is not opened, unless those times are only now. A pipe is read once. Not for the packet path, nor for a thread that others
-// wait for: a file of 100 MB takes seconds. One thread at a time.
+// A file whose inode, size and times are as before is not opened, unless those times are only now. A pipe is read once, by
+// the first read(): nobody may ever write to a later one. Not for the packet path, nor for a thread that others wait for: a
+// file of 100 MB takes seconds. One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -74,6 +75,7 @@ class KubernetesFiles {
   std::map<std::string, File> files_;  // by path
   std::map<Key, Object> all_;
   KubernetesObjects objects_;  // the same
+  bool has_read_ = false;
 };
 
 }  // namespace limpet::service

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <unordered_map>
 #include <utility>
 
 namespace limpet::service {
@@ -41,37 +40,24 @@ Service port_of(const ServiceObject& object, const ServiceObject::Port& port, co
   return service;
 }
 
-struct EndHash {
-  std::size_t operator()(const net::AddressPort& at) const noexcept {
-    const auto words = at.address.words();
-    return static_cast<std::size_t>((words[0] ^ words[1] ^ std::uint64_t{at.port} << 40) * 0x9e3779b97f4a7c15);
-  }
-};
-
-void sort_by_text(std::vector<Endpoint>& endpoints) {
-  std::vector<std::pair<std::string, std::size_t>> order;
-  order.reserve(endpoints.size());
-  for (const Endpoint& endpoint : endpoints) order.emplace_back(endpoint.at.to_string(), order.size());
-  std::ranges::sort(order);
-  std::vector<Endpoint> sorted;
-  sorted.reserve(endpoints.size());
-  for (const auto& [text, place] : order) sorted.push_back(std::move(endpoints[place]));
-  endpoints = std::move(sorted);
+const ObjectKey& key_of(const std::shared_ptr<const SliceObject>& slice) {
+  return slice->key;
 }
 
 }  // namespace
 
-ObjectKey KubernetesObjects::apply(ServiceObject object) {
-  ObjectKey key = object.key;
+ObjectKey KubernetesObjects::apply(std::shared_ptr<const ServiceObject> object) {
+  ObjectKey key = object->key;
   services_.insert_or_assign(key, std::move(object));
   return key;
 }
 
-ObjectKey KubernetesObjects::apply(SliceObject object) {
-  remove_slice(object.key);
-  ObjectKey service = object.service;
-  slice_of_.emplace(object.key, service);
-  slices_[service].emplace(object.key, std::move(object));
+ObjectKey KubernetesObjects::apply(std::shared_ptr<const SliceObject> object) {
+  remove_slice(object->key);
+  ObjectKey service = object->service;
+  slice_of_.emplace(object->key, service);
+  Slices& slices = slices_[service];
+  slices.insert(std::ranges::upper_bound(slices, object->key, {}, key_of), std::move(object));
   return service;
 }
 
@@ -83,7 +69,7 @@ bool KubernetesObjects::remove_slice(const ObjectKey& key) {
   const auto served = slice_of_.find(key);
   if (served == slice_of_.end()) return false;
   const auto slices = slices_.find(served->second);
-  slices->second.erase(key);
+  std::erase_if(slices->second, [&](const auto& each) { return each->key == key; });
   if (slices->second.empty()) slices_.erase(slices);
   slice_of_.erase(served);
   return true;
@@ -92,11 +78,13 @@ bool KubernetesObjects::remove_slice(const ObjectKey& key) {
 std::vector<Service> KubernetesObjects::services(const ObjectKey& key) const {
   std::vector<Service> result;
   const auto object = services_.find(key);
-  if (object == services_.end() || !object->second.ignored.empty()) return result;
+  if (object == services_.end() || !object->second->ignored.empty()) return result;
+  const ServiceObject& from = *object->second;
   const auto slices = slices_.find(key);
-  for (const net::Address& cluster_ip : object->second.cluster_ips) {
-    for (const ServiceObject::Port& port : object->second.ports) {
-      Service service = port_of(object->second, port, cluster_ip);
+  result.reserve(from.cluster_ips.size() * from.ports.size());
+  for (const net::Address& cluster_ip : from.cluster_ips) {
+    for (const ServiceObject::Port& port : from.ports) {
+      Service service = port_of(from, port, cluster_ip);
       if (slices != slices_.end()) add_endpoints(port, slices->second, service);
       result.push_back(std::move(service));
     }
@@ -114,29 +102,38 @@ std::vector<Service> KubernetesObjects::services() const {
 }
 
 void KubernetesObjects::add_endpoints(const ServiceObject::Port& port, const Slices& slices, Service& service) const {
-  const bool has_slices =
-      std::any_of(slices.begin(), slices.end(), [](const auto& each) { return !each.second.is_subset; });
-  std::unordered_map<net::AddressPort, std::size_t, EndHash> known;  // with its place
+  struct Candidate {
+    std::string text;  // "ip:port"
+    net::AddressPort at;
+    const Endpoint* endpoint;
+  };
+  const bool has_slices = std::ranges::any_of(slices, [](const auto& slice) { return !slice->is_subset; });
   std::size_t most = 0;
-  for (const auto& [key, slice] : slices) most += slice.endpoints.size();
-  known.reserve(most);
-  service.endpoints.reserve(most);
-  for (const auto& [key, slice] : slices) {
-    if (slice.is_subset && has_slices) continue;
-    for (const SliceObject::Port& served : slice.ports) {
+  for (const auto& slice : slices) most += slice->endpoints.size();
+  std::vector<Candidate> candidates;
+  candidates.reserve(most);
+  for (const auto& slice : slices) {
+    if (slice->is_subset && has_slices) continue;
+    for (const SliceObject::Port& served : slice->ports) {
       if (served.name != port.name || served.protocol != port.protocol) continue;
-      for (const Endpoint& each : slice.endpoints) {
+      for (const Endpoint& each : slice->endpoints) {
         if (each.at.address.family() != service.family()) continue;
         const net::AddressPort at{each.at.address, served.port};
-        const auto [place, fresh] = known.try_emplace(at, service.endpoints.size());
-        if (!fresh && (node_name_.empty() || each.node_name != node_name_)) continue;
-        Endpoint& endpoint = fresh ? service.endpoints.emplace_back() : service.endpoints[place->second];
-        endpoint = each;
-        endpoint.at = at;
+        candidates.push_back({at.to_string(), at, &each});
       }
     }
   }
-  sort_by_text(service.endpoints);
+  std::ranges::stable_sort(candidates, {}, &Candidate::text);
+  service.endpoints.reserve(candidates.size());
+  for (std::size_t i = 0; i < candidates.size();) {
+    const net::AddressPort& at = candidates[i].at;
+    const Endpoint* best = candidates[i].endpoint;
+    while (++i < candidates.size() && candidates[i].at == at) {
+      if (!node_name_.empty() && candidates[i].endpoint->node_name == node_name_) best = candidates[i].endpoint;
+    }
+    service.endpoints.push_back(*best);
+    service.endpoints.back().at = at;
+  }
 }
 
 }  // namespace limpet::service

@@ -8,15 +8,21 @@
 // endpoint's addresses the first counts; an endpoint that stands in two slices is one, and of the two this node's. v1
 // Endpoints count only where a Service has no slice. Endpoints are sorted by "ip:port" as text.
 //
-// Values; nothing here reads text (kubernetes_reader.h does). One change costs its own service: O(its endpoints).
+// Nothing here reads text (kubernetes_reader.h does). Objects are immutable and shared with whoever gives them: none is
+// copied. One change costs its own service: O(its endpoints).
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "lb/service/service.h"
@@ -78,8 +84,10 @@ class KubernetesObjects {
   explicit KubernetesObjects(std::string node_name = {}) : node_name_(std::move(node_name)) {}
 
   /// New, or in place of the one of that key. Returns the key of the Service that may have changed.
-  ObjectKey apply(ServiceObject object);
-  ObjectKey apply(SliceObject object);
+  ObjectKey apply(std::shared_ptr<const ServiceObject> object);
+  ObjectKey apply(std::shared_ptr<const SliceObject> object);
+  ObjectKey apply(ServiceObject object) { return apply(std::make_shared<const ServiceObject>(std::move(object))); }
+  ObjectKey apply(SliceObject object) { return apply(std::make_shared<const SliceObject>(std::move(object))); }
   /// False: there is none.
   bool remove_service(const ObjectKey& key);
   bool remove_slice(const ObjectKey& key);
@@ -89,17 +97,22 @@ class KubernetesObjects {
   /// Of all, in the order of their keys.
   std::vector<Service> services() const;
 
-  const std::map<ObjectKey, ServiceObject>& objects() const noexcept { return services_; }
+  const std::map<ObjectKey, std::shared_ptr<const ServiceObject>>& objects() const noexcept { return services_; }
 
  private:
-  using Slices = std::map<ObjectKey, SliceObject>;
+  struct KeyHash {
+    std::size_t operator()(const ObjectKey& key) const noexcept {
+      return std::hash<std::string>{}(key.space) * 31 + std::hash<std::string>{}(key.name);
+    }
+  };
+  using Slices = std::vector<std::shared_ptr<const SliceObject>>;  // in the order of their keys
 
   void add_endpoints(const ServiceObject::Port& port, const Slices& slices, Service& service) const;
 
   std::string node_name_;
-  std::map<ObjectKey, ServiceObject> services_;
-  std::map<ObjectKey, Slices> slices_;       // by the Service that they serve
-  std::map<ObjectKey, ObjectKey> slice_of_;  // a slice's key → that Service's
+  std::map<ObjectKey, std::shared_ptr<const ServiceObject>> services_;
+  std::unordered_map<ObjectKey, Slices, KeyHash> slices_;       // by the Service that they serve
+  std::unordered_map<ObjectKey, ObjectKey, KeyHash> slice_of_;  // a slice's key → that Service's
 };
 
 }  // namespace limpet::service

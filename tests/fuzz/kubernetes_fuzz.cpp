@@ -27,7 +27,7 @@ bool nobody(std::uint32_t) {
 std::vector<Group> groups_of(const KubernetesObjects& objects) {
   std::vector<Group> groups;
   for (const auto& [key, object] : objects.objects()) {
-    groups.push_back({.name = key.to_string(), .created = object.created, .services = objects.services(key)});
+    groups.push_back({.name = key.to_string(), .created = object->created, .services = objects.services(key)});
   }
   return groups;
 }

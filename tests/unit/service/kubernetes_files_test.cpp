@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace limpet::service {
@@ -111,6 +112,22 @@ TEST_F(Files, another_text_of_the_same_size_in_the_same_inode_is_seen) {
   changed();
   std::ofstream(folder_ / "o.json") << service("x", "10.0.0.2");
   EXPECT_THAT(changed(), ElementsAre("a/x"));
+}
+
+/// Nobody writes to it: who opened it would wait for ever.
+TEST_F(Files, a_pipe_that_comes_later_or_lies_in_a_folder_is_not_opened) {
+  write("o.json", service("x", "10.0.0.1"));
+  ASSERT_EQ(::mkfifo((folder_ / "more/a.json").c_str(), 0600), 0);
+  EXPECT_THAT(changed(), ElementsAre("a/x"));
+  ASSERT_EQ(news_.diagnostics.size(), 1u);
+  EXPECT_THAT(to_string(news_.diagnostics.front()),
+              HasSubstr("more/a.json: error: cannot be read: it is no regular file"));
+  std::filesystem::remove(folder_ / "more/a.json");
+  std::filesystem::remove(folder_ / "o.json");
+  ASSERT_EQ(::mkfifo((folder_ / "o.json").c_str(), 0600), 0);
+  EXPECT_THAT(changed(), IsEmpty());
+  EXPECT_EQ(news_.diagnostics.size(), 1u);
+  EXPECT_EQ(files_.groups().size(), 1u) << "it keeps what the file had";
 }
 
 TEST_F(Files, a_folder_that_vanishes_keeps_its_services_until_it_is_back) {

@@ -219,7 +219,7 @@ TEST(KubernetesObjects, TheOlderServiceKeepsWhatTwoClaim) {
   const auto objects = read(service("x", "2026-02-01T00:00:00Z") + service("y", "2026-01-01T00:00:00Z"));
   std::vector<Group> groups;
   for (const auto& [key, object] : objects.objects()) {
-    groups.push_back({.name = key.to_string(), .created = object.created, .services = objects.services(key)});
+    groups.push_back({.name = key.to_string(), .created = object->created, .services = objects.services(key)});
   }
   std::vector<std::string> losses;
   const std::vector<Service> services = settle(groups, losses);
