@@ -57,7 +57,7 @@ affinity::AffinityOptions affinity_options(const service::Config& config, const 
 Engine::Engine(const service::Config& config, node::NodeView node, std::unique_ptr<State> state)
     : workers_(config.queues.count),
       state_(std::move(state)),
-      slots_(config.tables.endpoints),
+      slots_(config.tables.endpoints, static_cast<std::uint32_t>(random_word())),
       identities_(slots_, State::identity_limits(config), state_->key(State::Section::names),
                   state_->memory(State::Section::names)),
       affinity_(affinity_options(config, *state_), state_->memory(State::Section::affinities)),
@@ -114,11 +114,12 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
 store::Status Engine::name_endpoints(const service::Config& config) {
   std::vector<service::Service> theirs;
   if (rules_) theirs = rules_->named_endpoints();
-  auto ids = catalog_.open(groups_of(config), theirs, [this](std::uint32_t slot) { return in_use(slot); });
-  if (!ids) return ids.error();
+  auto opened = catalog_.open(groups_of(config), theirs, [this](std::uint32_t slot) { return in_use(slot); });
+  if (!opened) return opened.error();
+  left_out_ = std::move(opened->left_out);
   if (rules_) {
     std::vector<datapath::EndpointId> endpoints;
-    for (const service::ServiceIds& each : *ids) endpoints.push_back(each.endpoints.front());
+    for (const service::ServiceIds& each : opened->also) endpoints.push_back(each.endpoints.front());
     program_ = rules_->make(slots_, std::move(endpoints));
   }
   snapshot_ = catalog_.snapshot();
@@ -135,7 +136,10 @@ store::Result<Engine::Changed> Engine::change(std::vector<service::Group> groups
   publish();
   auto change = catalog_.apply(std::move(groups), [this](std::uint32_t slot) { return in_use(slot); });
   if (!change) return change.error();
-  Changed changed{.delta = {}, .losses = std::move(change->losses), .ports = change->gone.size() + change->made.size()};
+  Changed changed;
+  changed.losses = std::move(change->losses);
+  changed.made = change->made;
+  changed.ports = change->gone.size() + change->made.size();
   if (change->empty()) return changed;
   const auto look = [&](const service::ServicePort& port, void (flow::PortPool::*count)(std::uint16_t)) {
     const service::Service& service = port.service();
@@ -153,7 +157,10 @@ store::Result<Engine::Changed> Engine::change(std::vector<service::Group> groups
 
 void Engine::publish() {
   if (!pending_) return;
+  slots_.admit(pending_->states);
   epochs_.retire(balancer_->publish(pending_->snapshot, pending_->made));
+  slots_.renew_nobody();
+  slots_.dismiss(pending_->states);
   snapshot_ = std::move(pending_->snapshot);
   pending_.reset();
   ++published_;

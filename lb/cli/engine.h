@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -71,6 +72,7 @@ class Engine {
   struct Changed {
     datapath::PlanDelta delta;        // of what must be diverted, from now on until the next
     std::vector<std::string> losses;  // Catalog's
+    service::Snapshot::Ports made;    // that are new, or others
     std::size_t ports = 0;            // service ports that are gone, or new, or others
     bool health = false;              // a healthCheckNodePort is among them
   };
@@ -78,6 +80,8 @@ class Engine {
   /// configuration: the tables are too small; nothing has changed.
   store::Result<Changed> change(std::vector<service::Group> groups);
   void publish();
+  /// Services of Kubernetes that build() has left out: they do not fit into the tables.
+  std::vector<service::Group> take_left_out() noexcept { return std::exchange(left_out_, {}); }
   /// Those that have a healthCheckNodePort.
   std::vector<service::Service> health_checked() const;
   /// Once in a while: frees what was replaced; returns what no connection needs diverted any longer.
@@ -154,6 +158,7 @@ class Engine {
   std::shared_ptr<const service::Snapshot> snapshot_;  // the one published
   std::optional<service::SnapshotChange> pending_;     // to be published
   std::uint64_t published_ = 0;
+  std::vector<service::Group> left_out_;
   std::unique_ptr<service::Balancer> balancer_;
   std::unique_ptr<RuleProgram> rules_;
   std::unique_ptr<rules::Program> program_;

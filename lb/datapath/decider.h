@@ -102,6 +102,8 @@ class Decider {
                        flow::Instant /*now*/) {}
   /// May a UDP flow stay where it is? Not virtual: one load.
   bool still_valid(EndpointId endpoint) const noexcept { return slots_.is(endpoint, EndpointSlots::serving); }
+  /// What a flow is given that goes to no service's endpoint: still_valid() until services are others.
+  EndpointId nobody() const noexcept { return slots_.nobody(); }
 
  private:
   const EndpointSlots& slots_;

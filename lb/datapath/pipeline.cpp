@@ -157,7 +157,7 @@ Verdict Pipeline::pass(Crossing& crossing, Counter why) const noexcept {
 
 // ---- a hit ----
 
-bool Pipeline::outlived(const Flow& flow, KeyRole role, const Crossing& crossing) const noexcept {
+bool Pipeline::outlived(Flow& flow, KeyRole role, const Crossing& crossing) {
   if (flow.deadline < crossing.now) return true;
   const bool from_client =
       role == KeyRole::outer && rewrites_destination(crossing.packet.hook) && crossing.view.tuple.source == flow.client;
@@ -165,7 +165,7 @@ bool Pipeline::outlived(const Flow& flow, KeyRole role, const Crossing& crossing
   if (net::is_connection_oriented(flow.protocol)) {
     return net::opens_connection(crossing.view) && (flow.over() || lost_egress(flow, crossing));
   }
-  return !flow.direct && !decider_.still_valid(flow.endpoint_id);
+  return !decider_.still_valid(flow.endpoint_id) && !(flow.direct && stays_direct(flow, crossing));
 }
 
 /// The address has left the node, and replies to it with it (as MASQUERADE forgets its connections then).

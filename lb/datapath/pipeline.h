@@ -158,7 +158,8 @@ class Pipeline {
   Verdict pass(Crossing& crossing, Counter why) const noexcept;
 
   // A hit.
-  bool outlived(const flow::Flow& flow, flow::KeyRole role, const Crossing& crossing) const noexcept;
+  bool outlived(flow::Flow& flow, flow::KeyRole role, const Crossing& crossing);
+  bool stays_direct(flow::Flow& flow, const Crossing& crossing);
   static bool lost_egress(const flow::Flow& flow, const Crossing& crossing) noexcept;
   /// Why this packet cannot be rewritten, if so.
   static std::optional<Counter> obstacle(const Crossing& crossing) noexcept;
@@ -180,7 +181,7 @@ class Pipeline {
   Decision decide(const Crossing& crossing, bool known_clients_only);
   Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
   Verdict refuse_unfit(Counter why, Crossing& crossing);
-  Verdict begin_direct(flow::Flow& flow, Crossing& crossing);
+  Verdict begin_direct(flow::Flow& flow, EndpointId nobody, Crossing& crossing);
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 
   // Pairs: a flow's, and those of flows that need them no longer.

@@ -75,8 +75,9 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   }
 
   const bool midstream = !net::opens_connection(crossing.view);
+  const EndpointId nobody = decider_.nobody();
   const Decision decision = decide(crossing, midstream && options_.midstream != MidstreamPolicy::pick);
-  if (decision.action == Action::none && options_.track_direct) return begin_direct(*flow, crossing);
+  if (decision.action == Action::none && options_.track_direct) return begin_direct(*flow, nobody, crossing);
   if (decision.action != Action::dnat) {
     flows_.remove(std::move(flow));
     return refuse(decision, crossing);
@@ -168,13 +169,22 @@ Verdict Pipeline::refuse_unfit(Counter why, Crossing& crossing) {
 }
 
 /// A connection made to an endpoint itself. Its record keeps the pair, so that no service's flow takes it.
-Verdict Pipeline::begin_direct(Flow& flow, Crossing& crossing) {
+Verdict Pipeline::begin_direct(Flow& flow, EndpointId nobody, Crossing& crossing) {
   flow.direct = true;
   flow.endpoint = flow.service;
+  flow.endpoint_id = nobody;
   if (!net::opens_connection(crossing.view)) flow.adopt();
   flows_.commit(flow);
   crossing.worker.counters.add(Counter::direct_flows);
   return pass_direct(flow, crossing);
+}
+
+/// Services are others than when it began. Where it is still none's business, it keeps its record and its pair.
+bool Pipeline::stays_direct(Flow& flow, const Crossing& crossing) {
+  const EndpointId nobody = decider_.nobody();
+  if (ask(crossing, true).action != Action::none) return false;
+  flow.endpoint_id = nobody;
+  return true;
 }
 
 bool Pipeline::link_middle(Flow& flow, Crossing& crossing) {

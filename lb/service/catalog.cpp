@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <tuple>
 #include <utility>
 
 namespace limpet::service {
@@ -101,7 +102,7 @@ Catalog::Changes Catalog::changes(std::span<Declared* const> touched, std::span<
     if (granted && !served) {  // a new declaration may say what the former did
       if (const auto same = before.find(key(*granted));
           same != before.end() && same->second->service() == *granted && !granted->shares_affinity()) {
-        each->served = same->second;
+        changes.kept.emplace_back(each, std::move(same->second));
         before.erase(same);
         continue;
       }
@@ -117,6 +118,7 @@ Catalog::Changes Catalog::changes(std::span<Declared* const> touched, std::span<
 }
 
 void Catalog::serve(const Changes& changes, std::vector<ServiceIds> ids, Snapshot::Ports& made) {
+  for (const auto& [declared, port] : changes.kept) declared->served = port;
   auto next = ids.begin();
   for (std::size_t i = 0; i < changes.made.size(); ++i) {
     changes.made[i]->served = nullptr;
@@ -127,14 +129,18 @@ void Catalog::serve(const Changes& changes, std::vector<ServiceIds> ids, Snapsho
   snapshot_ = snapshot_->changed(changes.gone, made);
 }
 
-store::Result<std::vector<ServiceIds>> Catalog::open(std::vector<Group> groups, std::span<const Service> also,
-                                                     const SlotInUse& in_use) {
-  for (Group& group : groups) {
-    const std::string name = group.name;
-    exchange(name, declare(std::move(group)));
+std::vector<Declared*> Catalog::everyone() const {
+  std::vector<Declared*> all;
+  for (const auto& [name, members] : groups_) {
+    for (const auto& each : members) all.push_back(each.get());
   }
-  const std::vector<Declared*> touched = claims_.take_touched();
-  const Changes all = changes(touched, {});
+  std::ranges::sort(all, {}, &Declared::number);
+  return all;
+}
+
+store::Result<std::vector<ServiceIds>> Catalog::try_to_open(std::span<const Service> also, const SlotInUse& in_use) {
+  const Changes all = changes(everyone(), {});
+  claims_.take_touched();
   std::vector<const Service*> services = pointers_to(all.granted);
   const std::size_t served = services.size();
   for (const Service& service : also) services.push_back(&service);
@@ -148,6 +154,56 @@ store::Result<std::vector<ServiceIds>> Catalog::open(std::vector<Group> groups, 
   return theirs;
 }
 
+store::Result<Catalog::Opened> Catalog::open(std::vector<Group> groups, std::span<const Service> also,
+                                             const SlotInUse& in_use) {
+  for (Group& group : groups) {
+    const std::string name = group.name;
+    exchange(name, declare(std::move(group)));
+  }
+  Opened opened;
+  const IdentityLimits limits = identities_.limits();
+  // The tables may have less room than they are large: connections of the process before hold on to its endpoints.
+  constexpr std::uint32_t kSteps = 16;
+  for (std::uint32_t share = kSteps;; --share) {
+    auto ids = try_to_open(also, in_use);
+    if (ids) opened.also = std::move(*ids);
+    if (ids) return opened;
+    if (share == 0) return ids.error();
+    leave_out_beyond({limits.endpoints / kSteps * share, limits.scopes / kSteps * share}, also, opened.left_out);
+  }
+}
+
+void Catalog::leave_out_beyond(const IdentityLimits& room, std::span<const Service> also,
+                               std::vector<Group>& left_out) {
+  std::uint64_t endpoints = 0, scopes = 0;
+  const auto add = [&](const Service& service) {
+    endpoints += service.endpoints.size() * (service.shares_affinity() ? 2 : 1);
+    scopes += service.affinity_timeout ? 1 : 0;
+  };
+  using Entry = std::pair<std::string, const Members*>;
+  std::vector<Entry> by_age;
+  for (const Service& service : also) add(service);
+  for (const auto& [name, members] : groups_) {
+    if (!members.front()->native) by_age.emplace_back(name, &members);
+    for (const auto& each : members) {
+      if (each->native) add(*each->service);
+    }
+  }
+  std::ranges::sort(by_age, {}, [](const Entry& entry) {
+    return std::pair(std::string_view(entry.second->front()->created), std::string_view(entry.first));
+  });
+  for (const auto& [name, members] : by_age) {
+    const auto before = std::pair(endpoints, scopes);
+    for (const auto& each : *members) add(*each->service);
+    if (endpoints <= room.endpoints && scopes <= room.scopes) continue;
+    std::tie(endpoints, scopes) = before;
+    Group group{.name = name, .created = members->front()->created, .services = {}};
+    for (const auto& each : *members) group.services.push_back(*each->service);
+    exchange(name, {});
+    left_out.push_back(std::move(group));
+  }
+}
+
 store::Result<SnapshotChange> Catalog::apply(std::vector<Group> groups, const SlotInUse& in_use) {
   std::vector<std::string> names;
   std::vector<Members> former;
@@ -159,14 +215,15 @@ store::Result<SnapshotChange> Catalog::apply(std::vector<Group> groups, const Sl
   Changes found = changes(touched, former);
   std::vector<const Service*> gone;
   for (const auto& port : found.gone) gone.push_back(&port->service());
-  auto ids = identities_.update(gone, pointers_to(found.granted), in_use, place_of(node_));
-  if (!ids) {
+  auto named = identities_.update(gone, pointers_to(found.granted), in_use, place_of(node_));
+  if (!named) {
     for (std::size_t i = names.size(); i-- > 0;) exchange(names[i], std::move(former[i]));
     claims_.take_touched();
-    return ids.error();
+    return named.error();
   }
   SnapshotChange change;
-  serve(found, std::move(*ids), change.made);
+  serve(found, std::move(named->ids), change.made);
+  change.states = std::move(named->changes);
   change.snapshot = snapshot_;
   change.gone = std::move(found.gone);
   for (const Declared* const each : touched) {

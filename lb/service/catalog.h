@@ -12,7 +12,8 @@
 // A service port whose Service is the same as before stays the same object. Of a scope that several service ports share
 // all are made anew when one is: they know of each other's addresses.
 //
-// When the names do not fit into the tables, apply() refuses, says so, and nothing has changed.
+// When the names do not fit into the tables, apply() refuses, says so, and nothing has changed. open() leaves out Services
+// of Kubernetes until the rest fits, the younger first, but never what the configuration itself declares.
 // Control thread only. O(what the groups declare, and what is claimed by others as well), whatever else there is.
 #pragma once
 
@@ -21,6 +22,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "conntrack/store/result.h"
@@ -47,6 +49,7 @@ struct SnapshotChange {
   std::shared_ptr<const Snapshot> snapshot;
   Snapshot::Ports gone;
   Snapshot::Ports made;
+  std::vector<datapath::StateChange> states;  // to be put in force around its publication (endpoint_slots.h)
   std::vector<std::string> losses;  // what services touched by the change do not have since others have it, in words
   bool empty() const noexcept { return gone.empty() && made.empty(); }
 };
@@ -59,10 +62,13 @@ class Catalog {
   Catalog(const Catalog&) = delete;
   Catalog& operator=(const Catalog&) = delete;
 
-  /// What there is at first; all other names are forgotten, but those of `also`: what is not served, but named. Returns
-  /// their ids. Errors: as Identities::assign.
-  store::Result<std::vector<ServiceIds>> open(std::vector<Group> groups, std::span<const Service> also,
-                                              const SlotInUse& in_use);
+  struct Opened {
+    std::vector<ServiceIds> also;  // their ids
+    std::vector<Group> left_out;   // that do not fit
+  };
+  /// What there is at first; all other names are forgotten, but those of `also`: what is not served, but named. Errors: as
+  /// Identities::assign, of what is native and `also`.
+  store::Result<Opened> open(std::vector<Group> groups, std::span<const Service> also, const SlotInUse& in_use);
   /// Each group takes the place of the one of its name.
   store::Result<SnapshotChange> apply(std::vector<Group> groups, const SlotInUse& in_use);
 
@@ -76,8 +82,14 @@ class Catalog {
     Snapshot::Ports gone;
     std::vector<Declared*> made;                          // to be served otherwise than before
     std::vector<std::shared_ptr<const Service>> granted;  // what each of them may
+    // Declared anew, as they were: they go on by what the former one was served by.
+    std::vector<std::pair<Declared*, std::shared_ptr<const ServicePort>>> kept;
   };
 
+  store::Result<std::vector<ServiceIds>> try_to_open(std::span<const Service> also, const SlotInUse& in_use);
+  /// Of Services of Kubernetes, the older first, those stay that fit into `room` beside what is native and `also`.
+  void leave_out_beyond(const IdentityLimits& room, std::span<const Service> also, std::vector<Group>& left_out);
+  std::vector<Declared*> everyone() const;
   /// Puts `members` in the place of those of this name, which it returns.
   Members exchange(const std::string& group, Members members);
   Changes changes(std::span<Declared* const> touched, std::span<const Members> former);

@@ -195,33 +195,38 @@ store::Result<std::vector<ServiceIds>> Identities::assign(std::span<const Servic
   change.endpoints.reserve(endpoints);
   endpoints_.reserve(endpoints);
   count(made, place, 1, change);
-  return carry_out(change, made, in_use, place);
+  auto named = carry_out(change, made, in_use, place);
+  if (!named) return named.error();
+  slots_.admit(named->changes);
+  slots_.dismiss(named->changes);
+  return std::move(named->ids);
 }
 
-store::Result<std::vector<ServiceIds>> Identities::update(std::span<const Service* const> gone,
-                                                          std::span<const Service* const> made, const SlotInUse& in_use,
-                                                          const std::optional<Place>& place) {
+store::Result<NamedServices> Identities::update(std::span<const Service* const> gone,
+                                                std::span<const Service* const> made, const SlotInUse& in_use,
+                                                const std::optional<Place>& place) {
   Change change;
   count(gone, place, -1, change);
   count(made, place, 1, change);
   return carry_out(change, made, in_use, place);
 }
 
-store::Result<std::vector<ServiceIds>> Identities::carry_out(const Change& change, std::span<const Service* const> made,
-                                                             const SlotInUse& in_use,
-                                                             const std::optional<Place>& place) {
+store::Result<NamedServices> Identities::carry_out(const Change& change, std::span<const Service* const> made,
+                                                   const SlotInUse& in_use, const std::optional<Place>& place) {
   if (const store::Status room = check_room(change, in_use); !room) return room.error();
-  settle(change);
-  std::vector<ServiceIds> all;
-  all.reserve(made.size());
-  for (const Service* const service : made) all.push_back(ids_of(*service, place, in_use));
+  NamedServices named;
+  named.changes.reserve(change.endpoints.size());
+  settle(change, named.changes);
+  named.ids.reserve(made.size());
+  for (const Service* const service : made) named.ids.push_back(ids_of(*service, place, in_use, named.changes));
   for (const auto& [name, by] : change.endpoints) start_counting(endpoints_, name, by);
   for (const auto& [name, by] : change.scopes) start_counting(scopes_, name, by);
-  for (std::size_t i = 0; i < made.size(); ++i) all[i].aliases = aliases(*made[i]);
-  return all;
+  for (std::size_t i = 0; i < made.size(); ++i) named.ids[i].aliases = aliases(*made[i]);
+  return named;
 }
 
-ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use) {
+ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use,
+                              std::vector<datapath::StateChange>& changes) {
   ServiceIds ids;
   const NameHash service_name = hash(service.name);
   const NameHash scope_name = hash(service.affinity_scope());
@@ -231,7 +236,7 @@ ServiceIds Identities::ids_of(const Service& service, const std::optional<Place>
   ids.affinity_ids.reserve(service.endpoints.size());
   for (std::size_t i = 0; i < service.endpoints.size(); ++i) {
     const datapath::EndpointId id = endpoint({service_name, service.endpoints[i].at}, in_use);
-    slots_.set(id, state_of(service.endpoints[i]));
+    changes.push_back({id, state_of(service.endpoints[i])});
     ids.endpoints.push_back(id);
     if (!remembers_addresses(service)) ids.affinity_ids.push_back(affinity_id(id.slot, reachable[i]));
   }
@@ -320,12 +325,12 @@ store::Status Identities::check_room(const Change& change, const SlotInUse& in_u
   return store::ok();
 }
 
-void Identities::settle(const Change& change) {
+void Identities::settle(const Change& change, std::vector<datapath::StateChange>& changes) {
   for (const auto& [name, by] : change.endpoints) {
     const auto known = endpoints_.find(name);
     if (known == endpoints_.end()) continue;
     known->second.services += static_cast<std::uint32_t>(by);
-    if (known->second.services == 0) forget(name);
+    if (known->second.services == 0) changes.push_back({.endpoint = forget(name), .gone = true});
   }
   for (const auto& [name, by] : change.scopes) {
     const auto known = scopes_.find(name);
@@ -338,13 +343,13 @@ void Identities::settle(const Change& change) {
   }
 }
 
-void Identities::forget(const EndpointName& name) {
+datapath::EndpointId Identities::forget(const EndpointName& name) {
   const auto known = endpoints_.find(name);
-  const std::uint32_t slot = known->second.id.slot;
-  slots_.set({slot, 0}, 0);
-  endpoint_records_[slot].id.store(0, std::memory_order_release);
-  free_slots_.push_back(slot);
+  const datapath::EndpointId id = known->second.id;
+  endpoint_records_[id.slot].id.store(0, std::memory_order_release);
+  free_slots_.push_back(id.slot);
   endpoints_.erase(known);
+  return id;
 }
 
 /// check_room() has seen that there is one. Should a worker have begun a flow to it since, it is taken all the same: then

@@ -1,7 +1,7 @@
 // identities.h: the names under which tables remember what the configuration says, from one configuration to the next and
 // from one process to the next.
 //
-//   endpoint ids   one per endpoint of a service port, in force in the EndpointSlots
+//   endpoint ids   one per endpoint of a service port, with a state in the EndpointSlots
 //   scopes         one per service port with affinity (or one that several share): the first half of an affinity's key
 //   address ids    one per address in a shared scope: what such a scope remembers instead of one port's endpoint. Where
 //                  a port has several endpoints at an address, the n-th by port number is the address's n-th; who has
@@ -11,8 +11,9 @@
 //                  (endpoint_sets.h). One that has been out of every set comes back under another, as kube-proxy forgets
 //                  the clients of an endpoint that has no rule; its flows and its own id are not touched by that
 //
-//   assign(services)       all that there are, from now on
-//   update(gone, made)     the services of `gone` give way to those of `made`; all others stay as they are
+//   assign(services)       all that there are, from now on; their states are in force at once
+//   update(gone, made)     the services of `gone` give way to those of `made`; all others stay as they are. Their states
+//                          are for the caller to put in force, when it publishes them (endpoint_slots.h)
 //                          same service name, same address:port   → same EndpointId
 //                          same scope name, affinity still on     → same scope
 //                          gone from the configuration            → its slot is cleared, its name forgotten:
@@ -68,6 +69,11 @@ struct ServiceIds {
   AffinityAliases aliases;                      // what else it may store
 };
 
+struct NamedServices {
+  std::vector<ServiceIds> ids;                 // one element per service, in order
+  std::vector<datapath::StateChange> changes;  // of the endpoints of all services named
+};
+
 struct IdentityLimits {
   std::uint32_t endpoints = 65536;  // names of endpoints and of addresses at once: slots
   std::uint32_t scopes = 16384;     // affinity scopes at once
@@ -101,9 +107,9 @@ class Identities {
                                                 const std::optional<Place>& place);
   /// The same for `made`, which take the place of `gone`: those are services as assign() or update() had them. Of a scope
   /// that several share all must be named, or none: they know of each other's addresses.
-  store::Result<std::vector<ServiceIds>> update(std::span<const Service* const> gone,
-                                                std::span<const Service* const> made, const SlotInUse& in_use,
-                                                const std::optional<Place>& place);
+  store::Result<NamedServices> update(std::span<const Service* const> gone, std::span<const Service* const> made,
+                                      const SlotInUse& in_use, const std::optional<Place>& place);
+  const IdentityLimits& limits() const noexcept { return limits_; }
 
  private:
   using NameHash = std::array<std::uint64_t, 2>;
@@ -135,13 +141,14 @@ class Identities {
   NameHash hash(std::string_view name) const noexcept;
   /// Adds `by` to the names that each service needs.
   void count(std::span<const Service* const> services, const std::optional<Place>& place, int by, Change& change) const;
-  store::Result<std::vector<ServiceIds>> carry_out(const Change& change, std::span<const Service* const> made,
-                                                   const SlotInUse& in_use, const std::optional<Place>& place);
-  ServiceIds ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use);
+  store::Result<NamedServices> carry_out(const Change& change, std::span<const Service* const> made,
+                                         const SlotInUse& in_use, const std::optional<Place>& place);
+  ServiceIds ids_of(const Service& service, const std::optional<Place>& place, const SlotInUse& in_use,
+                    std::vector<datapath::StateChange>& changes);
   store::Status check_room(const Change& change, const SlotInUse& in_use);
   /// Takes over what the change says of names that are known, and forgets those that nobody has any more.
-  void settle(const Change& change);
-  void forget(const EndpointName& name);
+  void settle(const Change& change, std::vector<datapath::StateChange>& changes);
+  datapath::EndpointId forget(const EndpointName& name);
   /// The ids of addresses of `service` that another service port of its scope has more endpoints at.
   AffinityAliases aliases(const Service& service) const;
   datapath::EndpointId endpoint(const EndpointName& name, const SlotInUse& in_use);

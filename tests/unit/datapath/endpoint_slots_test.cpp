@@ -52,6 +52,54 @@ TEST(EndpointSlots, SlotAndIdAreCheckedTogether) {
   EXPECT_TRUE(slots.is({1, 8}, EndpointSlots::serving));
 }
 
+TEST(EndpointSlots, StatesChangeAroundAPublication) {
+  constexpr std::uint8_t kServing = EndpointSlots::serving;
+  struct Row {
+    std::string name;
+    std::uint8_t before;  // 0: the slot is another's, or nobody's
+    StateChange change;
+    std::uint8_t admitted, dismissed;
+  };
+  for (const Row& row : std::vector<Row>{
+           {"a new one is known before it is chosen", 0, {{1, 7}, kReadyServing}, kReadyServing, kReadyServing},
+           {"one that leaves is known while it is chosen", kReadyServing, {{1, 7}, 0, true}, kReadyServing, 0},
+           {"one that drains", kReadyServing, {{1, 7}, kServing}, kReadyServing, kServing},
+           {"one that serves no longer", kReadyServing, {{1, 7}, 0}, kReadyServing, 0},
+           {"one that is ready again", kServing, {{1, 7}, kReadyServing}, kReadyServing, kReadyServing}}) {
+    EndpointSlots slots(4);
+    slots.set({1, row.before == 0 ? 6U : 7U}, row.before);
+    const auto state = [&] {
+      return (slots.is({1, 7}, EndpointSlots::ready) ? EndpointSlots::ready : 0) |
+             (slots.is({1, 7}, EndpointSlots::serving) ? EndpointSlots::serving : 0);
+    };
+    slots.admit({&row.change, 1});
+    EXPECT_EQ(state(), row.admitted) << row.name;
+    slots.dismiss({&row.change, 1});
+    EXPECT_EQ(state(), row.dismissed) << row.name;
+  }
+}
+
+TEST(EndpointSlots, ASlotThatIsGivenOnAtOnceIsItsNewOwners) {
+  EndpointSlots slots(4);
+  slots.set({1, 7}, kReadyServing);
+  const std::vector<StateChange> changes{{{1, 7}, 0, true}, {{1, 8}, kReadyServing}};
+  slots.admit(changes);
+  EXPECT_TRUE(slots.is({1, 8}, EndpointSlots::ready));
+  slots.dismiss(changes);
+  EXPECT_TRUE(slots.is({1, 8}, EndpointSlots::ready));
+  EXPECT_FALSE(slots.is({1, 7}, EndpointSlots::serving));
+}
+
+TEST(EndpointSlots, NobodyIsInForceUntilItIsRenewed) {
+  EndpointSlots slots(4, 0xffffffff);
+  const EndpointId before = slots.nobody();
+  EXPECT_TRUE(slots.is(before, EndpointSlots::serving));
+  slots.renew_nobody();
+  EXPECT_FALSE(slots.is(before, EndpointSlots::serving));
+  EXPECT_TRUE(slots.is(slots.nobody(), EndpointSlots::serving)) << "also after the last number";
+  EXPECT_FALSE(slots.is(slots.nobody(), EndpointSlots::ready));
+}
+
 TEST(EndpointSlots, TheLargestIdFits) {
   EndpointSlots slots(1);
   slots.set({0, 0xffffffff}, EndpointSlots::ready);

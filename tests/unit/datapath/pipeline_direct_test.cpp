@@ -59,6 +59,22 @@ TEST_P(Direct, WithoutTheOptionNothingIsKept) {
   EXPECT_EQ(plain.flows(), 0u);
 }
 
+/// A service may come, or come back, at an address that a client has been sending to: kube-proxy takes such a UDP flow's
+/// conntrack entry away then. An established TCP connection is left alone.
+TEST_P(Direct, IsAskedAboutAgainWhenServicesAreOthers) {
+  connect_directly();
+  bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", "= accepted_direct"}});
+  bench.decider.from_now_on({});
+  bench.slots.renew_nobody();
+  bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", "= accepted_direct"}});
+  EXPECT_EQ(bench.counters[Counter::direct_flows], 1u) << "still nobody's: the same flow";
+  bench.decider.from_now_on(bench.dnat("endpoint2"));
+  bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", "= accepted_direct"}});
+  bench.slots.renew_nobody();
+  const bool is_udp = GetParam().protocol == Protocol::udp;
+  bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", is_udp ? "client > endpoint2" : "= accepted_direct"}});
+}
+
 TEST(DirectTcp, ASynAfterItsEndIsAConnectionOfItsOwn) {
   Bench bench(Family::v4, Protocol::tcp, {.track_direct = true});
   bench.play({{"PREROUTING client > endpoint S seq=100", "= accepted_direct"},

@@ -36,7 +36,10 @@ class CatalogTest : public testing::Test {
   SnapshotChange apply(std::vector<Group> groups) {
     auto change = catalog.apply(std::move(groups), nobody);
     EXPECT_TRUE(change) << change.error().message;
-    return change ? std::move(*change) : SnapshotChange{};
+    if (!change) return {};
+    slots.admit(change->states);
+    slots.dismiss(change->states);
+    return std::move(*change);
   }
   std::string served(const std::string& to) const {
     const Match match = catalog.snapshot()->match(connection("203.0.113.7", to), view);
@@ -147,6 +150,82 @@ TEST_F(CatalogTest, refuses_what_does_not_fit_and_stays_as_it_was) {
   EXPECT_EQ(served("10.0.0.1:80"), "a/a:x");
   EXPECT_TRUE(apply({group("a/a", {service("a/a:x", "10.0.0.1")})}).empty());
   EXPECT_THAT(catalog.losses(), IsEmpty());
+}
+
+TEST_F(CatalogTest, states_are_for_the_publisher_to_put_in_force) {
+  open({group("a/a", {service("a/a:x", "10.0.0.1")})});
+  const datapath::EndpointId leaving = port("a/a:x")->id(0);
+  Service next = service("a/a:x", "10.0.0.1");
+  next.endpoints.erase(next.endpoints.begin());
+  next.endpoints.push_back(remote_endpoint("10.28.6.6:80"));
+  const auto change = catalog.apply({group("a/a", {next})}, nobody);
+  ASSERT_TRUE(change);
+  const datapath::EndpointId coming = change->made.front()->id(1);
+  const auto serves = [&](datapath::EndpointId id) { return slots.is(id, datapath::EndpointSlots::serving); };
+  EXPECT_TRUE(serves(leaving) && !serves(coming)) << "nothing yet";
+  slots.admit(change->states);
+  EXPECT_TRUE(serves(leaving) && serves(coming));
+  slots.dismiss(change->states);
+  EXPECT_TRUE(!serves(leaving) && serves(coming));
+}
+
+/// 64 slots. What is native counts first, then the older.
+TEST_F(CatalogTest, begins_with_what_fits) {
+  const auto with_endpoints = [](const std::string& name, int count) {
+    Service result = service(name, "10.0.0." + std::to_string(count));
+    for (int i = 2; i < count; ++i) result.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i) + ":80"));
+    return result;
+  };
+  Group native = group("limpet.yaml", {with_endpoints("n/n:x", 10)}, "");
+  native.native = true;
+  const auto opened = catalog.open({group("d/young", {with_endpoints("d/young:x", 21)}, "2025"),
+                                    group("c/large", {with_endpoints("c/large:x", 60)}, "2023"),
+                                    group("b/old", {with_endpoints("b/old:x", 31)}, "2022"), native,
+                                    group("a/small", {with_endpoints("a/small:x", 20)}, "2024")},
+                                   {}, nobody);
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_EQ(opened->also.size(), 0u);
+  std::vector<std::string> left_out;
+  for (const Group& each : opened->left_out) left_out.push_back(each.name + " of " + each.created);
+  EXPECT_THAT(left_out, ElementsAre("c/large of 2023", "d/young of 2025"));
+  EXPECT_EQ(opened->left_out.front().services.front().endpoints.size(), 60u);
+  EXPECT_THAT(names(catalog.snapshot()->ports()), ElementsAre("a/small:x", "b/old:x", "n/n:x"));
+  EXPECT_FALSE(catalog.apply({opened->left_out.back()}, nobody));
+  apply({group("a/small", {})});
+  EXPECT_EQ(apply({opened->left_out.back()}).made.size(), 1u) << "there is room for it now";
+}
+
+TEST_F(CatalogTest, does_not_begin_without_what_is_native) {
+  Service large = service("n/n:x", "10.0.0.1");
+  for (int i = 0; i < 70; ++i) large.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i + 1) + ":80"));
+  Group native = group("limpet.yaml", {large}, "");
+  native.native = true;
+  const auto opened = catalog.open({native, group("a/a", {service("a/a:x", "10.0.0.2")})}, {}, nobody);
+  ASSERT_FALSE(opened);
+  EXPECT_THAT(opened.error().message, testing::HasSubstr("raise tables.endpoints"));
+}
+
+/// Connections of the process before still hold most of the slots.
+TEST_F(CatalogTest, begins_with_what_fits_beside_connections) {
+  const auto held = [](std::uint32_t slot) { return slot >= 4; };
+  const auto opened = catalog.open(
+      {group("a/a", {service("a/a:x", "10.0.0.1")}, "2022"), group("b/b", {service("b/b:x", "10.0.0.2")}, "2023"),
+       group("c/c", {service("c/c:x", "10.0.0.3")}, "2024")},
+      {}, held);
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_THAT(names(catalog.snapshot()->ports()), ElementsAre("a/a:x", "b/b:x"));
+  ASSERT_EQ(opened->left_out.size(), 1u);
+  EXPECT_EQ(opened->left_out.front().name, "c/c");
+}
+
+/// An older group claims a service's name, which does not fit: its heir in name goes on as before.
+TEST_F(CatalogTest, a_refused_change_leaves_no_trace_in_a_rival) {
+  open({group("a/a", {service("s/s:x", "10.0.0.1")}, "2022"), group("b/b", {service("s/s:x", "10.0.0.1")}, "2023")});
+  Service large = service("c/c:x", "10.0.0.3");
+  for (int i = 0; i < 70; ++i) large.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i + 1) + ":80"));
+  ASSERT_FALSE(catalog.apply({group("a/a", {large})}, nobody)) << "b/b would have been the heir of s/s:x";
+  apply({group("b/b", {})});
+  EXPECT_EQ(served("10.0.0.1:80"), "s/s:x") << "it is a/a's";
 }
 
 TEST_F(CatalogTest, who_shares_a_scope_is_made_anew_together) {
