@@ -27,7 +27,7 @@ namespace {
 
 /// Addresses and routes come in bursts: act when they have settled.
 constexpr std::chrono::milliseconds kNodeSettles{50};
-constexpr std::chrono::seconds kDropCheck{10};
+constexpr std::chrono::seconds kLookAround{10};
 constexpr std::chrono::seconds kSweepEvery{1};
 /// A killed process lets go of its queues and of the instance lock a little later.
 constexpr std::chrono::milliseconds kPatience{1000};
@@ -55,18 +55,6 @@ void wait_until_quiet(const service::Config& config) {
 
 void warn(const divert::Warnings& warnings) {
   for (const std::string& warning : warnings) spdlog::warn("{}", warning);
-}
-
-/// Of those clusterIPs that the reader has not warned of: it knows the configuration's addresses only.
-void warn_of_own_vips(const service::Config& config, const node::NodeView& node) {
-  const auto& listed = config.node.addresses;
-  for (const service::Service& service : config.services) {
-    const auto& vip = service.cluster_ip;
-    if (!vip || !node.is_local(*vip)) continue;
-    if (vip == config.node.node_ip || std::find(listed.begin(), listed.end(), *vip) != listed.end()) continue;
-    spdlog::warn("{}: clusterIP {} is also an address of this node: connections from it are masqueraded", service.name,
-                 vip->to_string());
-  }
 }
 
 /// Of a program: what it is, what was added to it, what it will not do.
@@ -147,6 +135,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.sweep();
   daemon.open_api();
   daemon.answer_health_checks();
+  daemon.change_services(daemon.engine_->take_left_out());  // says which, and why
   daemon.watch_objects();
   spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
@@ -184,7 +173,7 @@ void Daemon::stop_workers() {
 Status Daemon::divert() {
   plan_ = engine_->plan();
   const auto node = engine_->node();
-  warn_of_own_vips(config_, *node);
+  warn_of_what_cannot_work(engine_->snapshot()->ports());
   warn(divert::preflight(plan_));
   auto diverted = apply_or_remove(diverter_, plan_, route_sources(config_, *node));
   if (!diverted) return diverted.error();
@@ -198,7 +187,6 @@ Status Daemon::stop() {
   notify_service_manager("STOPPING=1");
   server_.reset();
   health_.reset();
-  reloader_.reset();
   Status removed = store::ok();
   if (config_.on_stop == service::OnStop::remove) {
     removed = diverter_.remove_requests();
@@ -209,6 +197,7 @@ Status Daemon::stop() {
   log_stats();
   const bool remove = config_.on_stop == service::OnStop::remove;
   engine_->close(remove && removed);
+  reloader_.reset();  // last: a reading that is under way is waited for
   spdlog::info("stopped: rules and state {}", remove ? "removed" : "kept for the next process");
   return removed;
 }
@@ -276,7 +265,7 @@ bool Daemon::adapt_to_node() {
 }
 
 void Daemon::watch_drops() {
-  drop_timer_.expires_after(kDropCheck);
+  drop_timer_.expires_after(kLookAround);
   drop_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     std::uint64_t drops = 0;
@@ -288,6 +277,7 @@ void Daemon::watch_drops() {
                    drops - drops_);
     }
     drops_ = drops;
+    try_refused_again();
     watch_drops();
   });
 }

@@ -16,7 +16,8 @@
 //
 //   objects of Kubernetes   read by another thread when their files change; what a change needs is diverted before workers
 //           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables
-//           stays as it was, and is tried again with each later change; the others do not wait for it
+//           stays as it was (at start: is left out), and is tried again with each later change and every ten seconds; the
+//           others do not wait for it
 //
 //   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   look at the objects' files (the configura-
 //                                                                              tion itself is read at start only)
@@ -27,6 +28,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -88,6 +90,9 @@ class Daemon {
   /// Those that do not fit are found, and stay as they were.
   void change_services(std::vector<service::Group> groups);
   store::Status try_to_change_services(const std::vector<service::Group>& groups);
+  void try_refused_again();
+  /// Of service ports that are new, or others: each complaint once.
+  void warn_of_what_cannot_work(const service::Snapshot::Ports& ports);
   void open_api();
   void answer_health_checks();
   nlohmann::ordered_json queue_stats() const;
@@ -123,6 +128,7 @@ class Daemon {
   std::unique_ptr<control::HealthChecks> health_;
   std::unique_ptr<control::ObjectReloader> reloader_;  // nullptr: there are no objects
   std::map<std::string, service::Group> refused_;      // Services that did not fit, by name
+  std::set<std::string> complaints_;                   // of services that cannot work as they are, as logged
 };
 
 }  // namespace limpet::cli

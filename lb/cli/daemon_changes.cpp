@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "lb/cli/daemon.h"
+#include "lb/service/return_path.h"
 
 namespace limpet::cli {
 
@@ -33,6 +34,7 @@ void Daemon::adopt(service::KubernetesFiles::News news) {
 }
 
 void Daemon::change_services(std::vector<service::Group> groups) {
+  if (groups.empty()) return;
   const store::Status changed = try_to_change_services(groups);
   if (changed) return;
   if (groups.size() == 1) {
@@ -51,6 +53,7 @@ Status Daemon::try_to_change_services(const std::vector<service::Group>& groups)
   auto changed = engine_->change(groups);
   if (!changed) return changed.error();
   for (const std::string& loss : changed->losses) spdlog::warn("{}", loss);
+  warn_of_what_cannot_work(changed->made);
   change_diversion(changed->delta);
   engine_->publish();
   if (changed->health) health_->update(engine_->health_checked(), config_.node, *engine_->node());
@@ -60,6 +63,34 @@ Status Daemon::try_to_change_services(const std::vector<service::Group>& groups)
                changed->ports, changed->delta.added.services.size() + changed->delta.added.endpoints.size(),
                took.count());
   return store::ok();
+}
+
+/// Connections that have ended may have made room for them.
+void Daemon::try_refused_again() {
+  std::erase_if(refused_, [this](const auto& refused) {
+    if (!try_to_change_services({refused.second})) return false;
+    spdlog::info("Service {} fits now", refused.first);
+    return true;
+  });
+}
+
+void Daemon::warn_of_what_cannot_work(const service::Snapshot::Ports& ports) {
+  const auto node = engine_->node();
+  const auto warn_once = [this](const std::string& what, const std::string& words) {
+    if (complaints_.insert(what).second) spdlog::warn("{}", words);
+  };
+  for (const auto& port : ports) {
+    const service::Service& service = port->service();
+    const auto told = service::own_vip(service, config_.node);  // by the reader, of what there was at start
+    if ((told && ready_) || (!told && service.cluster_ip && node->is_local(*service.cluster_ip))) {
+      warn_once("own VIP " + service.name, service.name + ": " + service::describe_own_vip(*service.cluster_ip));
+    }
+    const auto lost = service::lost_replies(service, config_.node);
+    if (!lost || !ready_) continue;
+    const bool of_the_node = lost->cause == service::LostReplies::Cause::no_detector;
+    warn_once(of_the_node ? "no detector" : "lost replies " + service.name,
+              service::describe(*lost, service, config_.node));
+  }
 }
 
 void Daemon::change_diversion(const datapath::PlanDelta& delta) {

@@ -53,8 +53,11 @@ std::string endpoints_of(const LostReplies& lost) {
 
 std::optional<std::string> own_vip(const Service& service, const NodeConfig& node) {
   if (!service.cluster_ip || !is_address_of(node, *service.cluster_ip)) return std::nullopt;
-  return "clusterIP " + service.cluster_ip->to_string() +
-         " is also an address of this node: connections from it are masqueraded";
+  return describe_own_vip(*service.cluster_ip);
+}
+
+std::string describe_own_vip(const net::Address& vip) {
+  return "clusterIP " + vip.to_string() + " is also an address of this node: connections from it are masqueraded";
 }
 
 std::optional<LostReplies> lost_replies(const Service& service, const NodeConfig& node) {

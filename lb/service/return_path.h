@@ -42,6 +42,8 @@ std::optional<LostReplies> lost_replies(const Service& service, const NodeConfig
 
 /// Is its clusterIP an address of this node, as far as the configuration tells? What follows from that, in words.
 std::optional<std::string> own_vip(const Service& service, const NodeConfig& node);
+/// Those words.
+std::string describe_own_vip(const net::Address& vip);
 
 /// What is so and what to do, in a sentence. `more`: further services with the same cause.
 std::string describe(const LostReplies& lost, const Service& service, const NodeConfig& node, std::size_t more = 0);

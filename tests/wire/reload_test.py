@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -60,11 +61,13 @@ class Objects:
                           "labels": {"kubernetes.io/service-name": name}},
              "ports": [{"name": "p", "port": target, "protocol": protocol}], "endpoints": endpoints}]
 
+    def text(self):
+        return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(itertools.chain(*self.items.values()))})
+
     def write(self, text=None):
         """Replaces the file; returns when."""
-        everything = {"apiVersion": "v1", "kind": "List", "items": list(itertools.chain(*self.items.values()))}
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(everything) if text is None else text)
+        new.write_text(self.text() if text is None else text)
         new.chmod(0o644)
         at = time.time()
         new.rename(self.path)
@@ -125,11 +128,17 @@ class WithObjects(unittest.TestCase):
         self.plan = self.net.addresses
         self.objects = Objects(self.net)
         self.objects.service("web", self.plan.vip, pods={"pod-a": {}, "pod-b": {}})
+        self.more_objects()
         self.objects.write()
-        changes = self.limpet_changes()
-        self.limpet = self.net.limpet("--ephemeral", services=[], kubernetes={"files": [str(self.objects.path)]},
-                                      **changes).wait_ready()
+        self.limpet = self.net.limpet("--ephemeral", services=[], kubernetes={"files": [str(self.files())]},
+                                      **self.limpet_changes()).wait_ready()
         self.addCleanup(self._stop)
+
+    def more_objects(self):
+        """That there are from the start."""
+
+    def files(self):
+        return self.objects.path
 
     def limpet_changes(self):
         return {}
@@ -279,7 +288,7 @@ class Affinity(WithObjects):
         self.assertEqual(self.pods_of(), away, "who has moved stays where it is, as behind kube-proxy")
 
 
-class Trouble(WithObjects):
+class WithRoomForEight(WithObjects):
     def limpet_changes(self):
         return {"tables": {"flows": 20000, "affinity": 20000, "endpoints": 8}}
 
@@ -287,6 +296,21 @@ class Trouble(WithObjects):
         answers = self.net.clients.visit(lab.at(address, 80), self.plan.client, timeout_ms=2000)
         return programs.pod_of(answers[0])
 
+    def put_big(self):
+        network = "fd09::" if self.net.family == "v6" else "10.9.0."
+        self.objects.service("big", self.plan.self, pods={f"{network}{number}": {} for number in range(1, 20)})
+
+    def limpet_tells_of_big(self):
+        wait_until(lambda: self.said("Service test/big cannot be taken up", 0), 5, "limpet tells of it")
+        self.assertIn("raise tables.endpoints", self.said("Service test/big cannot be taken up", 0)[0])
+
+    def shrink_big(self):
+        self.objects.service("big", self.plan.self, pods={"pod-a": {}})
+        self.change()
+        self.assertEqual(self.pod(self.plan.self), "pod-a")
+
+
+class Trouble(WithRoomForEight):
     def test_a_broken_file_changes_nothing(self):
         self.objects.write(text='{"kind": "List", ')
         wait_until(lambda: self.said("going on with what it said before", 0), 5, "limpet complains")
@@ -296,21 +320,41 @@ class Trouble(WithObjects):
         self.assertEqual(self.pod(self.plan.vip), "pod-c")
 
     def test_a_service_that_does_not_fit_keeps_no_other_waiting(self):
-        network = "fd09::" if self.net.family == "v6" else "10.9.0."
-        big = {f"{network}{number}": {} for number in range(1, 20)}
-        self.objects.service("big", self.plan.self, pods=big)
+        self.put_big()
         self.objects.service("more", self.plan.plain, pods={"pod-b": {}})
         self.change()
-        wait_until(lambda: self.said("Service test/big cannot be taken up", 0), 5, "limpet tells of it")
-        self.assertIn("raise tables.endpoints", self.said("Service test/big cannot be taken up", 0)[0])
+        self.limpet_tells_of_big()
         self.assertEqual(self.pod(self.plan.plain), "pod-b")
-        self.objects.service("big", self.plan.self, pods={"pod-a": {}})
-        self.change()
-        self.assertEqual(self.pod(self.plan.self), "pod-a")
+        self.shrink_big()
 
-    def test_sighup_reads_too(self):
-        self.limpet.process.send_signal(1)
-        wait_until(lambda: self.said("SIGHUP: looks at the files of Kubernetes objects", 0), 5, "limpet answers")
+
+class TroubleAtStart(WithRoomForEight):
+    def more_objects(self):
+        self.put_big()
+
+    def test_a_service_that_does_not_fit_keeps_no_other_waiting(self):
+        self.limpet_tells_of_big()
+        self.assertIn(self.pod(self.plan.vip), ("pod-a", "pod-b"))
+        self.shrink_big()
+
+
+class Unnoticed(WithObjects):
+    """A folder is followed, but a file in it is written to by another name of it, elsewhere: inotify says nothing."""
+
+    def files(self):
+        return self.objects.path.parent
+
+    def test_sighup_reads_what_nobody_has_told_of(self):
+        elsewhere = pathlib.Path(tempfile.mkdtemp()) / "objects.json"
+        os.link(self.objects.path, elsewhere)
+        self.objects.service("web", self.plan.vip, pods={"pod-c": {}})
+        elsewhere.write_text(self.objects.text())
+        time.sleep(1)
+        self.assertEqual(self.said("services changed", 0), [], "the test does not show its case")
+        self.limpet.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.said("services changed", 0), 5, "limpet reads the file")
+        answers = self.net.clients.visit(lab.at(self.plan.vip, 80), self.plan.client)
+        self.assertEqual(programs.pod_of(answers[0]), "pod-c")
 
 
 if __name__ == "__main__":
