@@ -66,13 +66,18 @@ def objects(plan):
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
-class Doors(lab.WithLimpet):
+def write(name, value):
+    path = pathlib.Path(tempfile.mkdtemp()) / name
+    path.parent.chmod(0o755)
+    path.write_text(json.dumps(value))
+    return str(path)
+
+
+class WithObjects(lab.WithLimpet):
     @classmethod
     def setUpClass(cls):
-        path = pathlib.Path(tempfile.mkdtemp()) / "objects.json"
-        path.parent.chmod(0o755)
-        path.write_text(json.dumps(objects(lab.current.addresses)))
-        cls.changes = {"services": [], "kubernetes": {"files": [str(path)]}}
+        files = [write("objects.json", objects(lab.current.addresses))]
+        cls.changes = {"services": [], "kubernetes": {"files": files}, **cls.changes}
         super().setUpClass()
 
     # Each pod of k answers none of 60 independent connections with probability (1 - 1/k)^60: of three, 3e-11.
@@ -100,6 +105,8 @@ class Doors(lab.WithLimpet):
     def as_itself(self, address):
         return {pod: address for pod in lab.PODS}
 
+
+class Doors(WithObjects):
     def test_cluster_ip(self):
         for vip in (self.plan.vip, self.plan.local):
             self.check(self.net.client, (vip, 80), EVERY, self.by_node())
@@ -132,6 +139,36 @@ class Doors(lab.WithLimpet):
     def test_without_endpoints_it_is_refused(self):
         answers = self.net.clients.visit(lab.at(self.plan.empty, 80), self.plan.client)
         self.assertIn("refused", answers[0].words.lower())
+
+
+class ByKubeProxysWords(WithObjects):
+    """What limpet.yaml says of the node elsewhere comes from a KubeProxyConfiguration and from flags here."""
+
+    changes = {"node": {}}
+
+    @classmethod
+    def setUpClass(cls):
+        plan = lab.current.addresses
+        file = {"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "iptables",
+                "clusterCIDR": plan.pod_networks, "hostnameOverride": "other", "healthzBindAddress": "[::]:10299",
+                "nodePortAddresses": [plan.client_network]}
+        cls.words = ("--config", write("config.conf", file), "--hostname-override", "node", "--masquerade-all=false",
+                     "-v=2")
+        super().setUpClass()
+
+    def test_the_flag_names_the_node(self):
+        self.check(self.net.client, (self.plan.node, LOCAL_PORT), THIS_NODE, self.as_itself(self.plan.client))
+
+    def test_the_file_tells_pods_from_others(self):
+        address = self.plan.pods["pod-c"]
+        seen = {**self.as_itself(address), "pod-c": self.plan.gateways["pod-c"]}
+        self.check(self.net.pods["pod-c"], (self.plan.vip, 80), EVERY, seen)
+        self.check(self.net.client, (self.plan.vip, 80), EVERY, self.by_node())
+
+    def test_the_file_says_where_healthz_is(self):
+        answer = self.net.client.run("curl", "-s", "-g", "--noproxy", "*", "--max-time", 5,
+                                     lab.url(self.plan.node, 10299, "/healthz")).stdout
+        self.assertEqual(set(json.loads(answer)), {"lastUpdated", "currentTime"})
 
 
 if __name__ == "__main__":

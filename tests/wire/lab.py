@@ -283,12 +283,13 @@ class WithLimpet(unittest.TestCase):
     """Tests beside one limpet, which is started before the first and must end well after the last."""
 
     changes = {}  # of its configuration
+    words = ()  # more of its command line
 
     @classmethod
     def setUpClass(cls):
         cls.net = current
         cls.plan = cls.net.addresses
-        cls.limpet = cls.net.limpet("--ephemeral", **cls.changes).wait_ready()
+        cls.limpet = cls.net.limpet("--ephemeral", *cls.words, **cls.changes).wait_ready()
 
     @classmethod
     def tearDownClass(cls):
