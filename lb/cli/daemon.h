@@ -16,8 +16,8 @@
 //
 //   objects of Kubernetes   read by another thread when their files change; what a change needs is diverted before workers
 //           decide by it, what it no longer needs once no connection does. A Service that does not fit into the tables
-//           stays as it was (at start: is left out), and is tried again with each later change and every ten seconds; the
-//           others do not wait for it
+//           goes on without its new endpoints (if it is new: is left out), and is tried again with each later change and
+//           every ten seconds; the others do not wait for it
 //
 //   SIGTERM, SIGINT   stop     SIGUSR1   log one line `stats {…}`     SIGHUP   look at the objects' files (the configura-
 //                                                                              tion itself is read at start only)
@@ -87,8 +87,9 @@ class Daemon {
   void repair_rules();
   void watch_objects();
   void adopt(service::KubernetesFiles::News news);
-  /// Those that do not fit are found, and stay as they were.
+  /// Those that do not fit are found, and refused.
   void change_services(std::vector<service::Group> groups);
+  void refuse(service::Group group, const store::Error& why);
   store::Status try_to_change_services(const std::vector<service::Group>& groups);
   void try_refused_again();
   /// Of service ports that are new, or others: each complaint once.

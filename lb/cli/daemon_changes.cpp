@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,23 @@
 namespace limpet::cli {
 
 using store::Status;
+
+namespace {
+
+/// What has left a Service is to leave it, though what is new there does not fit.
+service::Group without_new_endpoints(service::Group group, const service::Snapshot& served) {
+  std::erase_if(group.services, [&](service::Service& service) {
+    const auto port = served.port(service.name, service.family());
+    if (!port) return true;
+    std::set<net::AddressPort> known;
+    for (const service::Endpoint& endpoint : port->service().endpoints) known.insert(endpoint.at);
+    std::erase_if(service.endpoints, [&](const service::Endpoint& endpoint) { return !known.contains(endpoint.at); });
+    return false;
+  });
+  return group;
+}
+
+}  // namespace
 
 void Daemon::watch_objects() {
   if (!config_.kubernetes) return;
@@ -38,14 +56,20 @@ void Daemon::change_services(std::vector<service::Group> groups) {
   const store::Status changed = try_to_change_services(groups);
   if (changed) return;
   if (groups.size() == 1) {
-    spdlog::error("Service {} cannot be taken up and stays as it was: {}", groups.front().name,
-                  changed.error().message);
-    refused_.emplace(groups.front().name, std::move(groups.front()));
+    refuse(std::move(groups.front()), changed.error());
     return;
   }
   const auto middle = groups.begin() + static_cast<std::ptrdiff_t>(groups.size() / 2);
   change_services({std::make_move_iterator(groups.begin()), std::make_move_iterator(middle)});
   change_services({std::make_move_iterator(middle), std::make_move_iterator(groups.end())});
+}
+
+void Daemon::refuse(service::Group group, const store::Error& why) {
+  const service::Group known = without_new_endpoints(group, *engine_->snapshot());
+  const bool goes_on = !known.services.empty() && try_to_change_services({known});
+  spdlog::error("Service {} cannot be taken up and {}: {}", group.name,
+                goes_on ? "goes on without its new endpoints" : "stays as it was", why.message);
+  refused_.emplace(group.name, std::move(group));
 }
 
 Status Daemon::try_to_change_services(const std::vector<service::Group>& groups) {

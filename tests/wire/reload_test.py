@@ -296,13 +296,17 @@ class WithRoomForEight(WithObjects):
         answers = self.net.clients.visit(lab.at(address, 80), self.plan.client, timeout_ms=2000)
         return programs.pod_of(answers[0])
 
-    def put_big(self):
+    def too_many(self):
         network = "fd09::" if self.net.family == "v6" else "10.9.0."
-        self.objects.service("big", self.plan.self, pods={f"{network}{number}": {} for number in range(1, 20)})
+        return {f"{network}{number}": {} for number in range(1, 20)}
 
-    def limpet_tells_of_big(self):
-        wait_until(lambda: self.said("Service test/big cannot be taken up", 0), 5, "limpet tells of it")
-        self.assertIn("raise tables.endpoints", self.said("Service test/big cannot be taken up", 0)[0])
+    def put_big(self):
+        self.objects.service("big", self.plan.self, pods=self.too_many())
+
+    def limpet_tells_of(self, name, consequence):
+        told = f"Service test/{name} cannot be taken up and {consequence}"
+        wait_until(lambda: self.said(told, 0), 5, "limpet tells of it")
+        self.assertIn("raise tables.endpoints", self.said(told, 0)[0])
 
     def shrink_big(self):
         self.objects.service("big", self.plan.self, pods={"pod-a": {}})
@@ -323,9 +327,15 @@ class Trouble(WithRoomForEight):
         self.put_big()
         self.objects.service("more", self.plan.plain, pods={"pod-b": {}})
         self.change()
-        self.limpet_tells_of_big()
+        self.limpet_tells_of("big", "stays as it was")
         self.assertEqual(self.pod(self.plan.plain), "pod-b")
         self.shrink_big()
+
+    def test_what_has_left_it_leaves_it(self):
+        self.objects.service("web", self.plan.vip, pods={"pod-b": {}, **self.too_many()})
+        self.change()
+        self.limpet_tells_of("web", "goes on without its new endpoints")
+        self.assertEqual({self.pod(self.plan.vip) for _ in range(40)}, {"pod-b"})
 
 
 class TroubleAtStart(WithRoomForEight):
@@ -333,7 +343,7 @@ class TroubleAtStart(WithRoomForEight):
         self.put_big()
 
     def test_a_service_that_does_not_fit_keeps_no_other_waiting(self):
-        self.limpet_tells_of_big()
+        self.limpet_tells_of("big", "stays as it was")
         self.assertIn(self.pod(self.plan.vip), ("pod-a", "pod-b"))
         self.shrink_big()
 
