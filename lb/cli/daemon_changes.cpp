@@ -66,9 +66,10 @@ void Daemon::change_services(std::vector<service::Group> groups) {
 
 void Daemon::refuse(service::Group group, const store::Error& why) {
   const service::Group known = without_new_endpoints(group, *engine_->snapshot());
-  const bool goes_on = !known.services.empty() && try_to_change_services({known});
-  spdlog::error("Service {} cannot be taken up and {}: {}", group.name,
-                goes_on ? "goes on without its new endpoints" : "stays as it was", why.message);
+  const char* const outcome = known.services.empty()            ? "is left out"
+                              : try_to_change_services({known}) ? "goes on without its new endpoints"
+                                                                : "stays as it was";
+  spdlog::error("Service {} cannot be taken up and {}: {}", group.name, outcome, why.message);
   refused_.emplace(group.name, std::move(group));
 }
 

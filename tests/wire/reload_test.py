@@ -327,7 +327,7 @@ class Trouble(WithRoomForEight):
         self.put_big()
         self.objects.service("more", self.plan.plain, pods={"pod-b": {}})
         self.change()
-        self.limpet_tells_of("big", "stays as it was")
+        self.limpet_tells_of("big", "is left out")
         self.assertEqual(self.pod(self.plan.plain), "pod-b")
         self.shrink_big()
 
@@ -343,7 +343,7 @@ class TroubleAtStart(WithRoomForEight):
         self.put_big()
 
     def test_a_service_that_does_not_fit_keeps_no_other_waiting(self):
-        self.limpet_tells_of("big", "stays as it was")
+        self.limpet_tells_of("big", "is left out")
         self.assertIn(self.pod(self.plan.vip), ("pod-a", "pod-b"))
         self.shrink_big()
 
