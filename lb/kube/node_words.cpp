@@ -29,22 +29,15 @@ std::vector<std::string> pod_conditions(const LocalDetector& detector, net::Fami
   return result;
 }
 
-bool is_everywhere(const service::NodeConfig& node, net::Family family) {
-  if (node.node_port_primary_only) return false;
-  const auto& chosen = node.node_port_addresses;
-  return chosen.empty() || std::any_of(chosen.begin(), chosen.end(), [family](const net::Prefix& cidr) {
-           return cidr.length() == 0 && cidr.address().family() == family;
-         });
-}
-
 std::vector<std::string> node_port_conditions(const service::NodeConfig& node, const node::NodeView& view,
                                               net::Family family, bool loopback_too) {
-  if (is_everywhere(node, family)) {
+  const service::NodeRules rules(node);
+  if (rules.chooses_all(family)) {
     const std::string local = "-m addrtype --dst-type LOCAL";
     if (family == net::Family::v6) return {"! -d ::1/128 " + local};
     return {loopback_too ? local : "! -d 127.0.0.0/8 " + local};
   }
-  std::vector<net::Address> addresses = service::NodeRules(node).node_port_addresses(view);
+  std::vector<net::Address> addresses = rules.node_port_addresses(view);
   std::erase_if(addresses, [family](const net::Address& address) { return address.family() != family; });
   std::sort(addresses.begin(), addresses.end());
   addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "lb/service/config_parts.h"
+#include "lb/service/node_rules.h"
 
 namespace limpet::service {
 namespace {
@@ -63,11 +64,11 @@ void read_localhost(Fields& node, NodeConfig& config) {
   if (!node.read("localhostNodePorts", format::Flag{}, config.localhost_node_ports) || !config.localhost_node_ports) {
     return;
   }
-  const auto& chosen = config.node_port_addresses;
-  const bool lets_in = std::any_of(chosen.begin(), chosen.end(), [](const net::Prefix& cidr) {
-    return cidr.contains(net::Address::from_v4(0x7f000001));
-  });
-  if (config.node_port_primary_only || (!chosen.empty() && !lets_in)) {
+  const auto localhost = net::Address::from_v4(0x7f000001);
+  const bool lets_in = NodeRules(config).chooses_all(net::Family::v4) ||
+                       std::ranges::any_of(config.node_port_addresses,
+                                           [&](const net::Prefix& cidr) { return cidr.contains(localhost); });
+  if (!lets_in) {
     node.warning("localhostNodePorts", "localhostNodePorts has no effect: nodePortAddresses leaves 127.0.0.1 out");
   }
 }

@@ -60,7 +60,18 @@ bool NodeRules::accepts_node_ports(const net::Address& address, const node::Node
 
 bool NodeRules::chosen_for_node_ports(const net::Address& address, const node::NodeView& view) const {
   if (config_.node_port_primary_only) return primary(address.family(), view) == address;
-  return config_.node_port_addresses.empty() || any_contains(config_.node_port_addresses, address);
+  return chooses_all(address.family()) || any_contains(config_.node_port_addresses, address);
+}
+
+bool NodeRules::chooses_all(net::Family family) const noexcept {
+  if (config_.node_port_primary_only) return false;
+  bool any = false;
+  for (const net::Prefix& cidr : config_.node_port_addresses) {
+    if (cidr.address().family() != family) continue;
+    if (cidr.length() == 0) return true;
+    any = true;
+  }
+  return !any;
 }
 
 bool NodeRules::is_service_address(const net::Address& address) const noexcept {

@@ -5,7 +5,8 @@
 //                 node     a source that is one of the node's own addresses
 //                 outside  anybody else
 //   detectors     of CIDRs know only their own families: with podCIDRs of IPv4 alone there is none for IPv6
-//   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses;
+//   nodePorts     listen on the node's addresses, all of them or those that nodePortAddresses chooses: CIDRs of one
+//                 family say nothing of the other, which without any of its own listens on all of its addresses;
 //                 on 127.0.0.0/8 only with localhostNodePorts (compat: nftables: never), on ::1 never
 //   addresses     node.addresses if the configuration lists them, else what the NodeView holds: they decide what is
 //                 local and where nodePorts listen
@@ -45,6 +46,8 @@ class NodeRules {
   Origin origin(const datapath::NewConnection& connection, const node::NodeView& view) const;
   bool is_local(const net::Address& address, const node::NodeView& view) const;
   bool accepts_node_ports(const net::Address& address, const node::NodeView& view) const;
+  /// Does nodePortAddresses choose every address of this family? kube-proxy's NewNodePortAddresses.
+  bool chooses_all(net::Family family) const noexcept;
 
   /// Where replies to masqueraded connections may arrive: what the configuration lists *and* what the NodeView holds,
   /// since any of the machine's addresses may be the egress address. Loopback left out; in no order, one may occur

@@ -53,8 +53,12 @@ service::NodeConfig any_node() {
   node.detect_local = any_detector();
   node.masquerade_all = once_in(6);
   node.node_port_primary_only = once_in(6);
-  node.node_port_addresses = one_of<std::vector<net::Prefix>>(
-      {{}, {}, {cidr("192.168.1.0/24")}, {cidr("127.0.0.0/8"), cidr("192.168.0.0/24")}, {cidr("0.0.0.0/0")}});
+  node.node_port_addresses = one_of<std::vector<net::Prefix>>({{},
+                                                               {},
+                                                               {cidr("192.168.1.0/24")},
+                                                               {cidr("127.0.0.0/8"), cidr("192.168.0.0/24")},
+                                                               {cidr("0.0.0.0/0")},
+                                                               {cidr("fd00::/64")}});
   node.localhost_node_ports = once_in(2);
   if (once_in(4)) {
     node.compat = service::Compat::nftables;

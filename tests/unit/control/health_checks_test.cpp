@@ -71,11 +71,18 @@ TEST(CheckedAddresses, AreThoseOfNodePorts) {
   };
   const std::vector<AddressCase> cases = {
       {"any", {}, {}},
-      {"of one network",
-       with([](auto& c) { c.node_port_addresses = {service::cidr("192.168.0.0/16")}; }),
+      {"of one network of each family",
+       with([](auto& c) {
+         c.node_port_addresses = {service::cidr("192.168.0.0/16"), service::cidr("fd01::/16")};
+       }),
        {"192.168.1.5"}},
+      {"of one network, and all of the family that it is silent about",
+       with([](auto& c) { c.node_port_addresses = {service::cidr("192.168.0.0/16")}; }),
+       {"192.168.1.5", "fd00::5"}},
       {"link-local ones cannot be bound",
-       with([](auto& c) { c.node_port_addresses = {service::cidr("::/0")}; }),
+       with([](auto& c) {
+         c.node_port_addresses = {service::cidr("10.0.0.0/8"), service::cidr("::/0")};
+       }),
        {"fd00::5"}},
       {"not this machine's",
        with([](auto& c) {

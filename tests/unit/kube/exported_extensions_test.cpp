@@ -201,6 +201,24 @@ TEST(ExportedFrame, SpeaksOfTheOtherFamilyNowhere) {
   EXPECT_THAT(four.text, HasSubstr("-A KUBE-SERVICES -m addrtype --dst-type LOCAL "));
 }
 
+/// kube-proxy's NewNodePortAddresses: each family by its own CIDRs; without any, everywhere.
+TEST(ExportedFrame, ServesNodePortsWhereAFamilysNetworksSay) {
+  Service six = service::seed_service();
+  six.name = "default/six:http";
+  six.cluster_ip = ip("fd00:31::99");
+  six.endpoints = {service::local_endpoint("[fd00:28::5]:80")};
+  service::Config config = config_of({service::seed_service(), six});
+  const std::string everywhere = "-m addrtype --dst-type LOCAL -m comment --comment \"kubernetes service nodeports;";
+  const auto rules = [&](net::Family family) { return export_rules(config, service::seed_view(), family).text; };
+  config.node.node_port_addresses = {service::cidr("10.128.0.0/20")};
+  EXPECT_THAT(rules(net::Family::v4), HasSubstr("-A KUBE-SERVICES -d 10.128.0.5/32 -m comment"));
+  EXPECT_THAT(rules(net::Family::v4), Not(HasSubstr(everywhere)));
+  EXPECT_THAT(rules(net::Family::v6), HasSubstr(everywhere));
+  config.node.node_port_addresses = {service::cidr("2001:db8::/32")};
+  EXPECT_THAT(rules(net::Family::v4), HasSubstr(everywhere));
+  EXPECT_THAT(rules(net::Family::v6), HasSubstr("-A KUBE-SERVICES -d 2001:db8::5/128 -m comment"));
+}
+
 TEST(ExportedNotes, NameTheServiceAndWhatRulesCannotSay) {
   EXPECT_THAT(export_rules(config_of({service::seed_service()}), {}, net::Family::v4).notes, IsEmpty());
   Service packets = remembering(), lite = service::seed_service(), faint = service::seed_service();

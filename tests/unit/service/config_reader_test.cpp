@@ -224,6 +224,10 @@ const Case kNode[] = {
      "services: []\nnode: {detectLocal: {mode: None, bridgeInterface: cbr0}}\n",
      {"f:1:11: warning: services is empty: nothing is balanced",
       "f:2:51: error: bridgeInterface does not belong to this mode; remove it or change the mode"}},
+    {"localhost_node_ports_beside_addresses_of_ipv6",
+     "services: [{name: a/b:c, nodePort: 1, port: 1}]\n"
+     "node: {localhostNodePorts: true, nodePortAddresses: [fd00::/64]}\n",
+     {}},
     {"node_port_addresses_word",
      "services: []\nnode: {nodePortAddresses: all}\n",
      {"f:1:11: warning: services is empty: nothing is balanced",

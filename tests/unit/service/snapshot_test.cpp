@@ -162,6 +162,20 @@ void v6_service(NodeConfig& node, Service& service) {
   service.endpoints = {local_endpoint("[fd00:28::5]:80")};
 }
 
+/// The family that has none is chosen as a whole.
+void v6_chosen_by_cidr(NodeConfig& node, Service& service) {
+  v6_service(node, service);
+  node.localhost_node_ports = false;
+  node.node_port_addresses = {cidr("fd00::/16")};
+}
+void v4_chosen_for_v6_service(NodeConfig& node, Service& service) {
+  v6_chosen_by_cidr(node, service);
+  node.node_port_addresses = {cidr("192.0.2.0/24")};
+}
+void v6_chosen_for_v4_service(NodeConfig& node, Service&) {
+  node.node_port_addresses = {cidr("fd00::/16")};
+}
+
 const Case kNodePorts[] = {
     {"loopback_is_none", as_it_is, "127.0.0.1", "127.0.0.1:31332", Action::none, 0, false},
     {"loopback_if_asked_for", localhost, "127.0.0.1", "127.0.0.1:31332", Action::dnat, 4, true},
@@ -174,6 +188,10 @@ const Case kNodePorts[] = {
     {"listed_addresses_count", listed, kOutside, "192.0.2.1:31332", Action::dnat, 4, true},
     {"listed_addresses_replace_the_machines", listed, kOutside, kNodePort, Action::none, 0, false},
     {"v6_nodeport", v6_service, "2001:db8:1::7", "[2001:db8::5]:31332", Action::dnat, 1, true},
+    {"v6_cidr_leaves_others", v6_chosen_by_cidr, "2001:db8:1::7", "[2001:db8::5]:31332", Action::none, 0, false},
+    {"v4_cidr_says_nothing_of_v6", v4_chosen_for_v6_service, "2001:db8:1::7", "[2001:db8::5]:31332", Action::dnat, 1,
+     true},
+    {"v6_cidr_says_nothing_of_v4", v6_chosen_for_v4_service, kOutside, kNodePort, Action::dnat, 4, true},
     {"v6_loopback_never", v6_service, "::1", "[::1]:31332", Action::none, 0, false},
     {"v6_nodeport_is_not_v4s", v6_service, kOutside, kNodePort, Action::none, 0, false},
     // podCIDRs of IPv4 alone: IPv6 has no detector, so nothing to a clusterIP is masqueraded.
