@@ -129,7 +129,7 @@ class Renderer {
 
   void prerouting() {
     if (!queues_fragments()) rule(nft_defragmenting_rule(family_));
-    to_service(serves_loopback(plan_) ? "ip daddr != 127.0.0.0/8 " : "");
+    to_service(family_ == Family::v4 ? "ip daddr != 127.0.0.0/8 " : "ip6 daddr != ::1 ");
     rule(from_endpoint() + ip_ + " daddr @locals " + reply_);
     to_refused();
     to_endpoint();

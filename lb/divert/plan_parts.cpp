@@ -120,11 +120,6 @@ bool is_active(const DiversionPlan& part) noexcept {
   return !part.services.empty() || !part.endpoints.empty() || !part.addresses.empty() || !part.prefixes.empty();
 }
 
-bool serves_loopback(const DiversionPlan& plan) noexcept {
-  return std::any_of(plan.services.begin(), plan.services.end(),
-                     [](const L4Address& service) { return service.at.address.is_loopback(); });
-}
-
 std::vector<Address> vips(const DiversionPlan& plan) {
   const std::vector<Address> served = addresses(plan.services);
   std::vector<Address> found;

@@ -19,9 +19,6 @@ constexpr bool is_icmp(net::Protocol protocol) noexcept {
   return protocol == net::Protocol::icmp || protocol == net::Protocol::icmp6;
 }
 
-/// Is there a service at 127.0.0.0/8 or ::1?
-bool serves_loopback(const datapath::DiversionPlan& plan) noexcept;
-
 /// The addresses of services that are not the node's own. Sorted, each once.
 std::vector<net::Address> vips(const datapath::DiversionPlan& plan);
 

@@ -139,9 +139,8 @@ class Renderer {
 
   void to_service(std::string_view chain, bool with_loopback) {
     if (in_set(plan_.services)) {
-      const bool except = !with_loopback && serves_loopback(plan_);
-      return rule(chain, (except ? std::string(" ! -d 127.0.0.0/8") : "") +
-                             set_match(family_, SetRole::services, "dst,dst") + request_);
+      const char* const loopback = family_ == Family::v4 ? " ! -d 127.0.0.0/8" : " ! -d ::1/128";
+      return rule(chain, (with_loopback ? "" : loopback) + set_match(family_, SetRole::services, "dst,dst") + request_);
     }
     for (const L4Address& service : plan_.services) {
       if (!with_loopback && service.at.address.is_loopback()) continue;

@@ -17,7 +17,7 @@
 //
 // With sets each line above is one rule, but networks, which are few, have one each. Without, it is one rule per address, and "from an endpoint, to the node"
 // takes a chain of its own, LIMPET-REPLIES, so that the rules number endpoints + locals, not their product.
-// Services at 127.0.0.0/8 are matched at OUTPUT only: what reaches PREROUTING with such a destination is either limpet's
+// Services at 127.0.0.0/8 and ::1 are matched at OUTPUT only: what reaches PREROUTING with such a destination is either limpet's
 // own work, on its way through lo, or a neighbour's attempt at what is none of its business.
 //
 // Only the first fragment of a datagram has ports. The kernel puts fragments together before raw while conntrack is in

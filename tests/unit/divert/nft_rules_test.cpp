@@ -99,7 +99,7 @@ table ip limpet {
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
 		ip saddr 255.255.255.255 meta l4proto tcp tproxy to :1
-		ip daddr . meta l4proto . th dport @services queue num 4
+		ip daddr != 127.0.0.0/8 ip daddr . meta l4proto . th dport @services queue num 4
 		ip saddr . meta l4proto . th sport @endpoints ip daddr @locals queue num 4
 		icmp type { 3, 4, 5, 11, 12 } queue num 4 bypass
 	}
@@ -136,7 +136,7 @@ TEST(NftRules, EveryOption) {
   EXPECT_EQ(render_nft_chains(Family::v6, plan, options, {.tproxy = true, .notrack = true}),
             R"(	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
-		ip6 daddr . meta l4proto . th dport @services queue num 0-3
+		ip6 daddr != ::1 ip6 daddr . meta l4proto . th dport @services queue num 0-3
 		ip6 daddr . icmpv6 type . icmpv6 code @echoes queue num 0-3
 		ip6 saddr . meta l4proto . th sport @endpoints ip6 daddr @locals queue num 0-3 bypass
 		ip6 daddr . meta l4proto . th dport @endpoints queue num 0-3 bypass

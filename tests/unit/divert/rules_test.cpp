@@ -42,7 +42,7 @@ const Golden kGolden[] = {
 :LIMPET-PREROUTING - [0:0]
 :LIMPET-OUTPUT - [0:0]
 -A LIMPET-PREROUTING -s 255.255.255.255/32 -m socket
--A LIMPET-PREROUTING -m set --match-set limpet4-services dst,dst -j NFQUEUE --queue-num 4
+-A LIMPET-PREROUTING ! -d 127.0.0.0/8 -m set --match-set limpet4-services dst,dst -j NFQUEUE --queue-num 4
 -A LIMPET-PREROUTING -m set --match-set limpet4-endpoints src,src -m set --match-set limpet4-locals dst -j NFQUEUE --queue-num 4
 -A LIMPET-OUTPUT -m set --match-set limpet4-services dst,dst -j NFQUEUE --queue-num 4
 -I PREROUTING 1 -j LIMPET-PREROUTING
@@ -385,7 +385,8 @@ TEST(Rules, WhoPutsFragmentsTogether) {
   EXPECT_TRUE(queues_fragments(Family::v4, {}, able)) << "IPv4's rules can";
 }
 
-// To a nodePort at 127.0.0.1 only local processes may speak.
+// To a nodePort at 127.0.0.1 only local processes may speak. The rule of a set says so whatever is in it: one that comes
+// or goes is an element of the set then, and no other rule.
 TEST(Rules, LoopbackServicesAreForOutputAlone) {
   DiversionPlan plan{.services = {test::tcp("10.96.0.1:80"), test::tcp("127.0.0.1:31332")},
                      .endpoints = {test::tcp("10.2.0.2:8080")},
@@ -398,6 +399,11 @@ TEST(Rules, LoopbackServicesAreForOutputAlone) {
             sets.npos)
       << sets;
   EXPECT_NE(sets.find("-A LIMPET-OUTPUT -m set --match-set limpet4-services dst,dst -j NFQUEUE"), sets.npos) << sets;
+  const std::string six =
+      render_install(Table::raw, Family::v6, part_of(sample_plan(), Family::v6), {.short_list = 0}, kAll, {});
+  EXPECT_NE(six.find("-A LIMPET-PREROUTING ! -d ::1/128 -m set --match-set limpet6-services dst,dst -j NFQUEUE"),
+            six.npos)
+      << six;
 }
 
 }  // namespace
