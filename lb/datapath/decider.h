@@ -32,6 +32,8 @@ struct NewConnection {
   /// A TCP packet from the middle of a connection that limpet has no flow for: only a client with a live affinity may
   /// be given an endpoint (the one that it knows), anybody else is dropped with Reason::midstream. Nothing is assigned.
   bool known_clients_only = false;
+  /// TCP, SCTP: no packet that opens a connection. Somebody may know it of whom limpet knows nothing.
+  bool midstream = false;
 };
 
 /// The one vocabulary of outcomes, here and in `explain`.

@@ -108,7 +108,8 @@ Decision Pipeline::ask(const Crossing& crossing, bool known_clients_only) {
                           .in_interface = crossing.packet.in_interface,
                           .mark = crossing.packet.mark,
                           .ttl = view.ttl,
-                          .known_clients_only = known_clients_only},
+                          .known_clients_only = known_clients_only,
+                          .midstream = !net::opens_connection(view)},
                          crossing.node, crossing.now, crossing.worker.rng);
 }
 

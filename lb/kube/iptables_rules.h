@@ -8,7 +8,6 @@
 //
 // Rules decide what limpet decides but for what is noted, and but for this, in which they are kube-proxy's:
 //
-//   a node port without endpoints is refused on all of the node's addresses, whatever nodePortAddresses says
 //   an external or a load balancer's address without endpoints is not refused to the node's own processes
 //   with localhostNodePorts, what others send to 127.0.0.0/8 and no service takes is dropped
 //   a connection from a VIP to itself is masqueraded only as any other from there

@@ -172,6 +172,10 @@ Explanation describe(const Snapshot& snapshot, const NewConnection& connection, 
   const Service& service = match.port->service();
   result.service = service.name;
   result.why = {door(match, connection), origin(match, connection), set(match)};
+  if (!match.listens) {
+    result.why.push_back(connection.tuple.destination.address.to_string() +
+                         " takes no nodePorts, but one that cannot be served is refused on every address of the node");
+  }
   add_left_out(match, result.why);
   if (result.decision.action != datapath::Action::dnat) {
     result.why.push_back(result.reason);

@@ -1,6 +1,7 @@
 #include "lb/service/node_rules.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <string_view>
 
 namespace limpet::service {
@@ -91,9 +92,17 @@ std::vector<net::Address> NodeRules::locals(const node::NodeView& view) const {
 }
 
 std::vector<net::Address> NodeRules::node_port_addresses(const node::NodeView& view) const {
+  std::vector<net::Address> result = own_addresses(view);
+  std::erase_if(result, [&](const net::Address& address) { return !accepts_node_ports(address, view); });
+  return result;
+}
+
+std::vector<net::Address> NodeRules::own_addresses(const node::NodeView& view) const {
+  constexpr std::byte kLoopback6[16]{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, std::byte{1}};
   std::vector<net::Address> result = locals(view);
   result.push_back(net::Address::from_v4(0x7f000001));
-  std::erase_if(result, [&](const net::Address& address) { return !accepts_node_ports(address, view); });
+  result.push_back(net::Address::from_wire(net::Family::v6, kLoopback6));
+  std::erase_if(result, [&](const net::Address& address) { return !is_local(address, view); });
   return result;
 }
 

@@ -55,6 +55,8 @@ class NodeRules {
   std::vector<net::Address> locals(const node::NodeView& view) const;
   /// Those that accept node ports; likewise. Of 127.0.0.0/8 only 127.0.0.1 is named.
   std::vector<net::Address> node_port_addresses(const node::NodeView& view) const;
+  /// All that are the node's own, whether they accept node ports or not; likewise. Of 127.0.0.0/8 only 127.0.0.1 is named.
+  std::vector<net::Address> own_addresses(const node::NodeView& view) const;
 
  private:
   bool is_pod(const datapath::NewConnection& connection, const node::NodeView& view) const;

@@ -126,11 +126,13 @@ Match Snapshot::match(const datapath::NewConnection& connection, const node::Nod
   } else {
     const Entry* const node_port =
         node_ports_.find(node_port_door(protocol, destination.address.family(), destination.port));
-    if (node_port == nullptr || !node_.accepts_node_ports(destination.address, view)) {
-      return match_none(connection.tuple, view);
-    }
+    if (node_port == nullptr) return match_none(connection.tuple, view);
     match.port = node_port->port;
     match.door = Door::node_port;
+    match.listens = node_.accepts_node_ports(destination.address, view);
+    const bool refused =
+        refuses_everywhere(*match.port) && node_.is_local(destination.address, view) && !connection.midstream;
+    if (!match.listens && !refused) return match_none(connection.tuple, view);
   }
   match.origin = node_.origin(connection, view);
   return match.door == Door::cluster_ip ? match_cluster_ip(match, connection) : match_external(match, connection, view);
@@ -148,6 +150,11 @@ Match Snapshot::match_none(const net::Tuple& tuple, const node::NodeView& view) 
     match.reason = Reason::unallocated;
   }
   return match;
+}
+
+bool Snapshot::refuses_everywhere(const ServicePort& port) const noexcept {
+  const bool local = port.service().external_policy == TrafficPolicy::local;
+  return !node_.is_strict() && (!port.usable() || (local && port.empty(Set::local)));
 }
 
 bool Snapshot::admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const {
@@ -177,9 +184,9 @@ Match Snapshot::match_external(Match match, const datapath::NewConnection& conne
                                const node::NodeView& view) const {
   if (match.port->service().external_policy == TrafficPolicy::cluster) {
     match.masquerade = MasqueradeRule::external_cluster;
-  } else if (match.origin == Origin::pod) {
+  } else if (match.listens && match.origin == Origin::pod) {
     match.masquerade = MasqueradeRule::from_pod;
-  } else if (match.origin == Origin::node) {
+  } else if (match.listens && match.origin == Origin::node) {
     match.masquerade = MasqueradeRule::from_node;
   } else {
     match.set = Set::local;
@@ -203,6 +210,7 @@ datapath::DiversionPlan Snapshot::diversion_of(std::span<const std::shared_ptr<c
   datapath::DiversionPlan plan;
   const std::vector<net::Address> locals = node_.locals(view);
   const std::vector<net::Address> node_port_addresses = node_.node_port_addresses(view);
+  const std::vector<net::Address> own_addresses = node_.own_addresses(view);
   const auto own = [&](const net::Address& address) {
     return std::find(locals.begin(), locals.end(), address) != locals.end();
   };
@@ -214,7 +222,7 @@ datapath::DiversionPlan Snapshot::diversion_of(std::span<const std::shared_ptr<c
     if (echo_ == IcmpEcho::reply && service.cluster_ip && !own(*service.cluster_ip)) {
       plan.services.push_back(echo_request_to(*service.cluster_ip));
     }
-    for (const net::Address& address : node_port_addresses) {
+    for (const net::Address& address : refuses_everywhere(*port) ? own_addresses : node_port_addresses) {
       if (service.node_port == 0 || address.family() != service.family()) continue;
       plan.services.push_back({service.protocol, {address, service.node_port}});
     }

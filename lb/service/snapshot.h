@@ -24,6 +24,10 @@
 //
 //   no usable endpoint anywhere → reject;  set empty → drop
 //
+//   compat: iptables refuses by rules of the table filter (KUBE-EXTERNAL-SERVICES), which ask otherwise than those of nat:
+//   nodePort on an address of the node    no usable endpoint anywhere → reject; external… Local and none here → drop,
+//   that takes none                       whoever asks; but connections that are under way are somebody else's → none
+//
 //   compat: nftables    another port of a clusterIP → reject;  an address in serviceCIDRs that is no clusterIP → drop;
 //                       neither where the node itself owns the address: its other ports are its own
 //
@@ -76,6 +80,7 @@ constexpr bool masquerades(MasqueradeRule rule) noexcept {
 struct Match {
   const ServicePort* port = nullptr;  // nullptr: no service has this destination. Lives as long as the snapshot
   Door door = Door::cluster_ip;
+  bool listens = true;  // false: a nodePort, on an address that takes none; it is refused
   Origin origin = Origin::outside;
   Set set = Set::cluster;
   MasqueradeRule masquerade = MasqueradeRule::no_detector;
@@ -155,6 +160,8 @@ class Snapshot {
   /// No service has this destination.
   Match match_none(const net::Tuple& tuple, const node::NodeView& view) const;
   bool admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const;
+  /// Is its nodePort refused on every address of the node, whichever of them take nodePorts?
+  bool refuses_everywhere(const ServicePort& port) const noexcept;
 
   NodeRules node_;
   IcmpEcho echo_;

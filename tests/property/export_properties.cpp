@@ -6,7 +6,6 @@
 // But for what kube-proxy's iptables mode does otherwise than limpet on purpose or by its layout of chains; such a
 // connection is told apart by what it is, not by its outcome (`differs`):
 //
-//   it refuses a node port without endpoints on all of the node's addresses, nodePortAddresses or not
 //   it does not refuse what a process of the node sends to an external or a load balancer's address
 //   with localhostNodePorts it drops what others send to 127.0.0.0/8 and no service takes (CVE-2020-8558)
 //   it does not masquerade a connection from a VIP to itself for its own sake
@@ -134,16 +133,14 @@ bool contains(const std::vector<net::Address>& addresses, const net::Address& ad
 }
 
 /// Is it one of the connections that kube-proxy's iptables mode treats otherwise?
-bool differs(const Service& service, const service::Snapshot& snapshot, const datapath::NewConnection& connection,
-             const node::NodeView& view, service::MasqueradeRule rule) {
+bool differs(const Service& service, const service::NodeConfig& node, const datapath::NewConnection& connection,
+             service::MasqueradeRule rule) {
   if (rule == service::MasqueradeRule::own_vip) return true;
-  if (snapshot.node().is_strict()) return false;
+  if (node.compat == service::Compat::nftables) return false;
   const auto& [protocol, from, to] = connection.tuple;
-  if (to.address.is_loopback() && !from.address.is_loopback()) return true;
-  const bool elsewhere = to.port == service.node_port && view.is_local(to.address) &&
-                         !snapshot.node().accepts_node_ports(to.address, view);
+  if (node.localhost_node_ports && to.address.is_loopback() && !from.address.is_loopback()) return true;
   const bool external = contains(service.external_ips, to.address) || contains(service.load_balancer_ips, to.address);
-  return elsewhere || (connection.hook == datapath::Hook::output && external && to.port == service.port);
+  return connection.hook == datapath::Hook::output && external && to.port == service.port;
 }
 
 std::set<std::string> reachable(const rules::Program& program, const datapath::NewConnection& connection,
@@ -172,7 +169,7 @@ RC_GTEST_PROP(ExportProperties, RulesDecideAsTheSnapshotDoes, ()) {
     const Action action = match.action;
     const bool refused = action != Action::dnat;
     RC_LOG() << connection.tuple.to_string() << ": snapshot " << datapath::to_string(action) << "\n";
-    const bool apart = differs(service, world.snapshot(), connection, exported.view(), match.masquerade);
+    const bool apart = differs(service, config.node, connection, match.masquerade);
     const auto candidates = world.snapshot().candidates(match);
     RC_ASSERT(reachable(exported.program(), connection, exported.view()) ==
               std::set<std::string>(candidates.begin(), candidates.end()));

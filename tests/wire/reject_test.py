@@ -29,6 +29,8 @@ def build(network):
     network.node.sysctl("net.ipv4.icmp_ratelimit", 0)
     network.node.sysctl("net.ipv6.icmp.ratelimit", 0)
     network.node.run("ethtool", "-K", "client", "tx", "off")
+    node = {**network.config()["node"], "nodePortAddresses": [plan.client_network]}
+    LimpetRefusesEverywhere.changes = {"node": node}
     network.ghost = packets.Ghost(network.client, network.node, plan.ghost)
     if network.options.conntrack == "on":
         for iptables in ("iptables", "ip6tables"):
@@ -155,6 +157,40 @@ class LimpetRefuses(PortUnreachable, lab.WithLimpet):
         self.ghost.send(packets.echo_request(self.plan.ghost, self.plan.vip, ECHO_IDENT, 1, b"echo"))
         answer = self.ghost.receive(packets.is_echo_reply, seconds=0.3)
         self.assertIsNone(answer)
+
+
+class LimpetRefusesEverywhere(Refusals, lab.WithLimpet):
+    """nodePortAddresses is the client's network. Whoever listens on another address of the node has the port to himself,
+    but while the service has no endpoint: as in kube-proxy's iptables mode."""
+
+    def addresses(self):
+        localhost = "::1" if self.net.family == "v6" else "127.0.0.1"
+        return [(localhost, [self.net.node]),
+                (self.plan.gateways["pod-a"], [self.net.node, self.net.client, self.net.pods["pod-a"]])]
+
+    def test_nobody_is_let_through_to_a_process_of_the_node(self):
+        for address, hosts in self.addresses():
+            with self.net.node.socket(self.net.socket_family, socket.SOCK_STREAM) as server:
+                server.bind((address, NODE_PORT))
+                server.listen()
+                for host in hosts:
+                    with self.subTest(host.name, address=address):
+                        self.check_refused(host, socket.SOCK_STREAM, (address, NODE_PORT))
+
+    def test_a_process_that_asks_from_that_port_is_answered(self):
+        """Its answers come to a port that is refused, but they open no connection."""
+        address, _ = self.addresses()[0]
+        with self.net.node.socket(self.net.socket_family, socket.SOCK_STREAM) as server, \
+                self.net.node.socket(self.net.socket_family, socket.SOCK_STREAM) as client:
+            server.bind((address, 0))
+            server.listen()
+            client.bind((address, NODE_PORT))
+            client.settimeout(5)
+            client.connect(server.getsockname())
+            peer, _ = server.accept()
+            with peer:
+                peer.send(b"answer")
+                self.assertEqual(client.recv(100), b"answer")
 
 
 class LimpetResets(Refusals, Resets, lab.WithLimpet):

@@ -162,6 +162,33 @@ TEST(Explain, says_what_a_refused_client_is_told) {
   std::remove(config.c_str());
 }
 
+/// One service, test/web, with a nodePort and an externalIP, and no endpoints; nodePorts are for 10.0.0.0/8.
+std::vector<std::string> why_nobody_is_there(const std::string& from, const std::string& to) {
+  const std::string folder = testing::TempDir(), config = folder + "explain_test_empty.yaml";
+  std::ofstream(folder + "explain_test_empty.json")
+      << R"({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "test", "name": "web"}, "spec": {)"
+      << R"("type": "NodePort", "clusterIP": "10.31.0.1", "externalIPs": ["198.51.100.9"],)"
+      << R"("ports": [{"port": 80, "nodePort": 30080}]}})";
+  std::ofstream(config) << "node: {name: here, nodeIP: 10.128.0.5, addresses: [10.128.0.5, 192.0.2.5],"
+                        << " nodePortAddresses: [10.0.0.0/8]}\n"
+                        << "kubernetes: {files: [" << folder << "explain_test_empty.json]}\n";
+  std::ostringstream out, err;
+  EXPECT_EQ(run_explain({.config = config, .from = from, .to = to, .json = true}, out, err), 0) << err.str();
+  std::remove(config.c_str());
+  std::remove((folder + "explain_test_empty.json").c_str());
+  return ordered_json::parse(out.str())["why"];
+}
+
+TEST(Explain, says_who_is_refused_where_nobody_listens) {
+  EXPECT_THAT(why_nobody_is_there("203.0.113.7", "192.0.2.5:30080"),
+              testing::ElementsAre(
+                  "192.0.2.5:30080/tcp is the nodePort of service test/web",
+                  "203.0.113.7 is neither a pod nor this node", "externalTrafficPolicy Cluster: every endpoint",
+                  "192.0.2.5 takes no nodePorts, but one that cannot be served is refused on every address of the node",
+                  "the service has no usable endpoint anywhere",
+                  "answered: ICMP port unreachable, from 192.0.2.5 (connection refused)"));
+}
+
 TEST(Explain, refuses_what_is_no_connection) {
   struct {
     ExplainOptions options;

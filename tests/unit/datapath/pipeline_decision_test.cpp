@@ -115,6 +115,7 @@ TEST(Midstream, FollowsThePolicy) {
         EXPECT_EQ(bench.play("PREROUTING client > vip " + flags), row.outcome);
         ASSERT_EQ(bench.decider.asked.size(), 1u);
         EXPECT_EQ(bench.decider.asked[0].known_clients_only, row.policy != MidstreamPolicy::pick);
+        EXPECT_TRUE(bench.decider.asked[0].midstream);
         EXPECT_EQ(bench.flows(), row.outcome[0] == 'x' ? 0u : 1u);
       }
     }

@@ -41,6 +41,7 @@ TEST_P(Translation, TheDeciderSeesThePacketAsItWasDiverted) {
   EXPECT_EQ(asked.mark, 0x4000u);
   EXPECT_EQ(asked.ttl, 17u);
   EXPECT_FALSE(asked.known_clients_only);
+  EXPECT_FALSE(asked.midstream);
 }
 
 TEST_P(Translation, MasqueradeHidesTheClientBothWaysAndMovesOneBitOfTheMark) {

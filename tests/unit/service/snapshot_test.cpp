@@ -31,6 +31,7 @@ struct Case {
   Action action;
   std::size_t candidates;  // 4: every endpoint; 2: this node's
   bool masquerade;
+  datapath::Hook hook = datapath::Hook::prerouting;
 };
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   return info.param.name;
@@ -85,7 +86,9 @@ TEST_P(Outcome, is_kube_proxys) {
   Service service = seed_service();
   c.arrange(node, service);
   const World world(node, {service});
-  const Match match = world.match(connection(c.from, c.to));
+  datapath::NewConnection arriving = connection(c.from, c.to);
+  arriving.hook = c.hook;
+  const Match match = world.match(arriving);
   EXPECT_EQ(match.action, c.action);
   EXPECT_EQ(world.snapshot().candidates(match).size(), c.candidates);
   EXPECT_EQ(c.action == Action::dnat && masquerades(match.masquerade), c.masquerade);
@@ -199,6 +202,65 @@ const Case kNodePorts[] = {
 };
 INSTANTIATE_TEST_SUITE_P(node_ports, Outcome, testing::ValuesIn(kNodePorts), case_name);
 
+// KUBE-EXTERNAL-SERVICES: `-m addrtype --dst-type LOCAL --dport NODEPORT -j REJECT`, or DROP, whatever nodePortAddresses.
+void elsewhere_without_endpoints(NodeConfig& node, Service& service) {
+  chosen_by_cidr(node, service);
+  no_endpoints(node, service);
+}
+void elsewhere_all_remote(NodeConfig& node, Service& service) {
+  chosen_by_cidr(node, service);
+  all_remote(node, service);
+}
+void elsewhere_cluster_all_remote(NodeConfig& node, Service& service) {
+  elsewhere_all_remote(node, service);
+  service.external_policy = TrafficPolicy::cluster;
+}
+void elsewhere_nftables(NodeConfig& node, Service& service) {
+  elsewhere_without_endpoints(node, service);
+  node.compat = Compat::nftables;
+}
+void elsewhere_listed(NodeConfig& node, Service& service) {
+  listed(node, service);
+  no_endpoints(node, service);
+}
+void v6_without_endpoints(NodeConfig& node, Service& service) {
+  v6_service(node, service);
+  no_endpoints(node, service);
+}
+
+constexpr const char* kElsewhere = "10.28.8.1:31332";  // the node's, in none of the CIDRs
+const Case kRefusedEverywhere[] = {
+    {"outside", elsewhere_without_endpoints, kOutside, kElsewhere, Action::reject, 0, false},
+    {"pod", elsewhere_without_endpoints, kPod, kElsewhere, Action::reject, 0, false},
+    {"node", elsewhere_without_endpoints, kNode, kElsewhere, Action::reject, 0, false, datapath::Hook::output},
+    {"where_they_listen", elsewhere_without_endpoints, kOutside, kNodePort, Action::reject, 0, false},
+    {"loopback", no_endpoints, "127.0.0.1", "127.0.0.1:31332", Action::reject, 0, false, datapath::Hook::output},
+    {"v6_loopback", v6_without_endpoints, "::1", "[::1]:31332", Action::reject, 0, false, datapath::Hook::output},
+    {"foreign_address", elsewhere_without_endpoints, kOutside, "10.28.8.2:31332", Action::none, 0, false},
+    {"not_a_listed_address", elsewhere_listed, kOutside, kNodePort, Action::none, 0, false},
+    // No rule of nat leads from there to the endpoints of other nodes.
+    {"none_local_outside", elsewhere_all_remote, kOutside, kElsewhere, Action::drop, 0, false},
+    {"none_local_pod", elsewhere_all_remote, kPod, kElsewhere, Action::drop, 0, false},
+    {"none_local_node", elsewhere_all_remote, kNode, kElsewhere, Action::drop, 0, false, datapath::Hook::output},
+    {"none_local_but_cluster", elsewhere_cluster_all_remote, kOutside, kElsewhere, Action::none, 0, false},
+    // The nftables mode looks into its map of refused nodePorts behind the check of nodeport-ips.
+    {"nftables", elsewhere_nftables, kOutside, kElsewhere, Action::none, 0, false},
+    {"nftables_where_they_listen", elsewhere_nftables, kOutside, kNodePort, Action::reject, 0, false},
+};
+INSTANTIATE_TEST_SUITE_P(refused_everywhere, Outcome, testing::ValuesIn(kRefusedEverywhere), case_name);
+
+TEST(Snapshot, leaves_connections_under_way_to_whoever_has_them) {
+  NodeConfig node = seed_node();
+  Service service = seed_service();
+  elsewhere_without_endpoints(node, service);
+  const World world(node, {service});
+  datapath::NewConnection under_way = connection(kOutside, kElsewhere);
+  under_way.midstream = true;
+  EXPECT_EQ(world.match(under_way).action, Action::none);
+  under_way.tuple.destination = at(kNodePort);
+  EXPECT_EQ(world.match(under_way).action, Action::reject) << "as any of a service";
+}
+
 TEST(Snapshot, keeps_protocols_apart) {
   Service tcp = seed_service();
   Service udp = seed_service();
@@ -298,6 +360,38 @@ TEST(Diversion, takes_localhost_only_if_asked_for) {
   const World world(node, {seed_service()});
   EXPECT_THAT(text(world.snapshot().diversion(world.view).services),
               ElementsAre("tcp 10.31.240.99:80", "tcp 127.0.0.1:31332"));
+}
+
+/// A nodePort that nobody can be sent to is refused on every address of the node, so all are diverted until somebody can.
+TEST(Diversion, takes_a_node_port_that_is_refused_from_every_address_of_the_node) {
+  NodeConfig node = seed_node();
+  node.node_port_addresses = {cidr("10.128.0.0/20")};
+  const auto diverted = [&](const Service& service) {
+    const World world(node, {service});
+    return text(world.snapshot().diversion(world.view).services);
+  };
+  Service service = seed_service();
+  service.cluster_ip.reset();
+  const std::vector<std::string> chosen{"tcp 10.128.0.5:31332"};
+  const std::vector<std::string> all{"tcp 10.28.8.1:31332", "tcp 10.128.0.5:31332", "tcp 127.0.0.1:31332"};
+  Service empty = service;
+  empty.endpoints.clear();
+  EXPECT_EQ(diverted(service), chosen);
+  service.external_policy = TrafficPolicy::local;
+  EXPECT_EQ(diverted(service), chosen);
+  for (Endpoint& endpoint : service.endpoints) endpoint.node_name = kOtherNode;
+  EXPECT_EQ(diverted(service), all) << "none here";
+  service.external_policy = TrafficPolicy::cluster;
+  EXPECT_EQ(diverted(service), chosen);
+
+  Service six = empty;
+  six.name = "default/six:http";
+  six.cluster_ip = ip("fd00::63");
+  EXPECT_EQ(diverted(six),
+            (std::vector<std::string>{"tcp [::1]:31332", "tcp [2001:db8::5]:31332", "tcp [fd00::63]:80"}));
+  node.compat = Compat::nftables;
+  empty.cluster_ip = ip("10.31.240.99");
+  EXPECT_EQ(diverted(empty), (std::vector<std::string>{"tcp 10.31.240.99:80", "tcp 10.128.0.5:31332"}));
 }
 
 TEST(Diversion, listed_addresses_do_not_hide_where_masqueraded_replies_arrive) {
