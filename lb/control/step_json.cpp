@@ -171,6 +171,8 @@ std::string_view reason_words(datapath::Reason reason) {
       return "a rule says so";
     case datapath::Reason::midstream:
       return "middle of an unknown connection";
+    case datapath::Reason::unrefused:
+      return "no endpoint, not refused";
     case datapath::Reason::not_a_service:
       break;
   }

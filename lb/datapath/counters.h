@@ -28,7 +28,7 @@ enum class Counter : std::uint8_t {
   evicted_flows,             // retired early, because the flow table was full
   accepted_direct,           // crossed a second time, or a direct flow beside ours: left alone
   accepted_miss,             // at a source hook, of no flow of ours: left alone
-  accepted_not_a_service,    // at a destination hook, addressed to no service: left alone
+  accepted_not_a_service,    // at a destination hook, of no service or not for it to refuse: left alone
   foreign_syn_ack,           // SYN|ACK on a flow that waits for none: left alone
   ports_reclaimed,           // a TIME_WAIT port given to a new connection, for want of free ones
   tuple_clashes,             // resolved by another source port

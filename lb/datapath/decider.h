@@ -69,6 +69,7 @@ enum class Reason : std::uint8_t {
   unallocated,    // drop: nobody's address in serviceCIDRs (compat: nftables)
   ruled,          // reject, drop: a rule of an iptables program says so
   midstream,      // drop: known_clients_only, and the client has no live affinity
+  unrefused,      // none: nobody can be chosen, but this source is not refused the address (compat: iptables)
   not_a_service,  // none: no service has this destination
 };
 

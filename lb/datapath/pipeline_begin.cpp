@@ -44,6 +44,11 @@ Counter drop_counter(Reason reason) noexcept {
   }
 }
 
+/// What a service only does not refuse is still the service's, which may have endpoints by the next packet.
+bool is_nobodys(const Decision& decision) noexcept {
+  return decision.action == Action::none && decision.reason != Reason::unrefused;
+}
+
 Counter affinity_counter(const Decision& decision) noexcept {
   switch (decision.affinity) {
     case AffinityOutcome::hit:
@@ -77,7 +82,7 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   const bool midstream = !net::opens_connection(crossing.view);
   const EndpointId nobody = decider_.nobody();
   const Decision decision = decide(crossing, midstream && options_.midstream != MidstreamPolicy::pick);
-  if (decision.action == Action::none && options_.track_direct) return begin_direct(*flow, nobody, crossing);
+  if (is_nobodys(decision) && options_.track_direct) return begin_direct(*flow, nobody, crossing);
   if (decision.action != Action::dnat) {
     flows_.remove(std::move(flow));
     return refuse(decision, crossing);
@@ -183,7 +188,7 @@ Verdict Pipeline::begin_direct(Flow& flow, EndpointId nobody, Crossing& crossing
 /// Services are others than when it began. Where it is still none's business, it keeps its record and its pair.
 bool Pipeline::stays_direct(Flow& flow, const Crossing& crossing) {
   const EndpointId nobody = decider_.nobody();
-  if (ask(crossing, true).action != Action::none) return false;
+  if (!is_nobodys(ask(crossing, true))) return false;
   flow.endpoint_id = nobody;
   return true;
 }

@@ -8,9 +8,9 @@
 //
 // Rules decide what limpet decides but for what is noted, and but for this, in which they are kube-proxy's:
 //
-//   an external or a load balancer's address without endpoints is not refused to the node's own processes
 //   with localhostNodePorts, what others send to 127.0.0.0/8 and no service takes is dropped
 //   a connection from a VIP to itself is masqueraded only as any other from there
+//   a clusterIP without endpoints that is also an address of the node is refused to the node's own processes only
 //
 // Pure; any thread. O(services + endpoints · log).
 #pragma once

@@ -124,6 +124,8 @@ std::string reason(const Match& match, const Decision& decision, std::size_t can
       return "the address is in serviceCIDRs, but no service's (compat: nftables)";
     case Reason::midstream:
       return "the middle of a connection that is not known, from a client without affinity";
+    case Reason::unrefused:
+      return "no endpoint can be chosen, but the node's own processes are refused only the node's own addresses";
     case Reason::ruled:  // by a program of rules, not by a service
     case Reason::not_a_service:
       break;
@@ -179,6 +181,7 @@ Explanation describe(const Snapshot& snapshot, const NewConnection& connection, 
   add_left_out(match, result.why);
   if (result.decision.action != datapath::Action::dnat) {
     result.why.push_back(result.reason);
+    if (result.decision.action == datapath::Action::none) return result;
     result.why.push_back(answer(result.decision.action, connection.tuple, reject_with));
     return result;
   }

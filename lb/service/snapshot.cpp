@@ -141,7 +141,7 @@ Match Snapshot::match(const datapath::NewConnection& connection, const node::Nod
 Match Snapshot::match_none(const net::Tuple& tuple, const node::NodeView& view) const {
   Match match;
   if (!node_.is_strict() || is_icmp(tuple.protocol)) return match;
-  if (node_.is_local(tuple.destination.address, view) || view.is_local(tuple.destination.address)) return match;
+  if (is_own(tuple.destination.address, view)) return match;
   if (cluster_ips_.contains(tuple.destination.address)) {
     match.action = Action::reject;
     match.reason = Reason::no_such_port;
@@ -150,6 +150,10 @@ Match Snapshot::match_none(const net::Tuple& tuple, const node::NodeView& view) 
     match.reason = Reason::unallocated;
   }
   return match;
+}
+
+bool Snapshot::is_own(const net::Address& address, const node::NodeView& view) const {
+  return node_.is_local(address, view) || view.is_local(address);
 }
 
 bool Snapshot::refuses_everywhere(const ServicePort& port) const noexcept {
@@ -197,6 +201,12 @@ Match Snapshot::match_external(Match match, const datapath::NewConnection& conne
   if (refused && match.action != Action::reject) {
     match.action = Action::drop;
     match.reason = Reason::source_range;
+  }
+  const bool by_external_services = match.reason == Reason::no_endpoints || match.reason == Reason::no_local;
+  if (by_external_services && connection.hook == datapath::Hook::output && !node_.is_strict() &&
+      !is_own(connection.tuple.destination.address, view)) {
+    match.action = Action::none;
+    match.reason = Reason::unrefused;
   }
   return match;
 }

@@ -27,6 +27,8 @@
 //   compat: iptables refuses by rules of the table filter (KUBE-EXTERNAL-SERVICES), which ask otherwise than those of nat:
 //   nodePort on an address of the node    no usable endpoint anywhere → reject; external… Local and none here → drop,
 //   that takes none                       whoever asks; but connections that are under way are somebody else's → none
+//   a process of the node (OUTPUT) to     → none where others are refused, for OUTPUT does not ask that chain; INPUT
+//   an externalIP, a load balancer        does, so what the node itself owns is refused to it, too
 //
 //   compat: nftables    another port of a clusterIP → reject;  an address in serviceCIDRs that is no clusterIP → drop;
 //                       neither where the node itself owns the address: its other ports are its own
@@ -160,6 +162,8 @@ class Snapshot {
   /// No service has this destination.
   Match match_none(const net::Tuple& tuple, const node::NodeView& view) const;
   bool admits(const ServicePort& port, const net::Tuple& tuple, const node::NodeView& view) const;
+  /// Is it the node's, by the configuration or by the NodeView?
+  bool is_own(const net::Address& address, const node::NodeView& view) const;
   /// Is its nodePort refused on every address of the node, whichever of them take nodePorts?
   bool refuses_everywhere(const ServicePort& port) const noexcept;
 

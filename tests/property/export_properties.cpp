@@ -6,7 +6,6 @@
 // But for what kube-proxy's iptables mode does otherwise than limpet on purpose or by its layout of chains; such a
 // connection is told apart by what it is, not by its outcome (`differs`):
 //
-//   it does not refuse what a process of the node sends to an external or a load balancer's address
 //   with localhostNodePorts it drops what others send to 127.0.0.0/8 and no service takes (CVE-2020-8558)
 //   it does not masquerade a connection from a VIP to itself for its own sake
 #include <algorithm>
@@ -128,19 +127,11 @@ net::Tuple any_tuple(const Service& service) {
   return {service.protocol, {ip(from), 40000}, at(to)};
 }
 
-bool contains(const std::vector<net::Address>& addresses, const net::Address& address) {
-  return std::ranges::find(addresses, address) != addresses.end();
-}
-
 /// Is it one of the connections that kube-proxy's iptables mode treats otherwise?
-bool differs(const Service& service, const service::NodeConfig& node, const datapath::NewConnection& connection,
-             service::MasqueradeRule rule) {
-  if (rule == service::MasqueradeRule::own_vip) return true;
-  if (node.compat == service::Compat::nftables) return false;
-  const auto& [protocol, from, to] = connection.tuple;
-  if (node.localhost_node_ports && to.address.is_loopback() && !from.address.is_loopback()) return true;
-  const bool external = contains(service.external_ips, to.address) || contains(service.load_balancer_ips, to.address);
-  return connection.hook == datapath::Hook::output && external && to.port == service.port;
+bool differs(const service::NodeConfig& node, const net::Tuple& tuple, service::MasqueradeRule rule) {
+  const bool guarded = node.localhost_node_ports && node.compat == service::Compat::iptables;
+  const bool at_localhost = tuple.destination.address.is_loopback() && !tuple.source.address.is_loopback();
+  return rule == service::MasqueradeRule::own_vip || (guarded && at_localhost);
 }
 
 std::set<std::string> reachable(const rules::Program& program, const datapath::NewConnection& connection,
@@ -169,7 +160,7 @@ RC_GTEST_PROP(ExportProperties, RulesDecideAsTheSnapshotDoes, ()) {
     const Action action = match.action;
     const bool refused = action != Action::dnat;
     RC_LOG() << connection.tuple.to_string() << ": snapshot " << datapath::to_string(action) << "\n";
-    const bool apart = differs(service, config.node, connection, match.masquerade);
+    const bool apart = differs(config.node, connection.tuple, match.masquerade);
     const auto candidates = world.snapshot().candidates(match);
     RC_ASSERT(reachable(exported.program(), connection, exported.view()) ==
               std::set<std::string>(candidates.begin(), candidates.end()));

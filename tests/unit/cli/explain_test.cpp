@@ -187,6 +187,11 @@ TEST(Explain, says_who_is_refused_where_nobody_listens) {
                   "192.0.2.5 takes no nodePorts, but one that cannot be served is refused on every address of the node",
                   "the service has no usable endpoint anywhere",
                   "answered: ICMP port unreachable, from 192.0.2.5 (connection refused)"));
+  EXPECT_THAT(why_nobody_is_there("10.128.0.5", "198.51.100.9:80"),
+              testing::ElementsAre(
+                  "198.51.100.9:80/tcp is an externalIP of service test/web", "10.128.0.5 is an address of this node",
+                  "externalTrafficPolicy Cluster: every endpoint",
+                  "no endpoint can be chosen, but the node's own processes are refused only the node's own addresses"));
 }
 
 TEST(Explain, refuses_what_is_no_connection) {

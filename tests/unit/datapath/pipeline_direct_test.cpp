@@ -75,6 +75,13 @@ TEST_P(Direct, IsAskedAboutAgainWhenServicesAreOthers) {
   bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", is_udp ? "client > endpoint2" : "= accepted_direct"}});
 }
 
+/// It passes, but the service may have endpoints by the next packet.
+TEST_P(Direct, WhatAServiceDoesNotRefuseIsNone) {
+  bench.decider.next(refusal(Action::none, Reason::unrefused)).next(bench.dnat("endpoint"));
+  bench.play({{"OUTPUT client > vip S", "= accepted_not_a_service"}, {"OUTPUT client > vip S", "client > endpoint"}});
+  EXPECT_EQ(bench.counters[Counter::direct_flows], 0u);
+}
+
 TEST(DirectTcp, ASynAfterItsEndIsAConnectionOfItsOwn) {
   Bench bench(Family::v4, Protocol::tcp, {.track_direct = true});
   bench.play({{"PREROUTING client > endpoint S seq=100", "= accepted_direct"},

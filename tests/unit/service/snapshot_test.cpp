@@ -261,6 +261,48 @@ TEST(Snapshot, leaves_connections_under_way_to_whoever_has_them) {
   EXPECT_EQ(world.match(under_way).action, Action::reject) << "as any of a service";
 }
 
+// KUBE-EXTERNAL-SERVICES is asked at INPUT and FORWARD, not at OUTPUT; KUBE-PROXY-FIREWALL at all three.
+void external(NodeConfig&, Service& service) {
+  service.external_ips = {ip("198.51.100.9"), ip("10.28.8.1")};
+  service.load_balancer_ips = {ip("198.51.100.10")};
+}
+void external_without_endpoints(NodeConfig& node, Service& service) {
+  external(node, service);
+  no_endpoints(node, service);
+}
+void external_all_remote(NodeConfig& node, Service& service) {
+  external(node, service);
+  all_remote(node, service);
+}
+void external_nftables(NodeConfig& node, Service& service) {
+  external_without_endpoints(node, service);
+  node.compat = Compat::nftables;
+}
+void external_with_ranges(NodeConfig& node, Service& service) {
+  external_all_remote(node, service);
+  service.source_ranges = {cidr("192.0.2.0/24")};
+}
+
+constexpr const char* kExternal = "198.51.100.9:80";
+constexpr const char* kBalancer = "198.51.100.10:80";
+constexpr auto kOutput = datapath::Hook::output;
+const Case kOutputs[] = {
+    {"external_ip", external_without_endpoints, kNode, kExternal, Action::none, 0, false, kOutput},
+    {"load_balancer", external_without_endpoints, kNode, kBalancer, Action::none, 0, false, kOutput},
+    {"of_the_node", external_without_endpoints, kNode, "10.28.8.1:80", Action::reject, 0, false, kOutput},
+    {"cluster_ip", external_without_endpoints, kNode, kVip, Action::reject, 0, false, kOutput},
+    {"node_port", external_without_endpoints, kNode, kNodePort, Action::reject, 0, false, kOutput},
+    {"from_outside", external_without_endpoints, kOutside, kExternal, Action::reject, 0, false},
+    {"from_a_pod", external_without_endpoints, kPod, kBalancer, Action::reject, 0, false},
+    {"served", external, kNode, kExternal, Action::dnat, 4, true, kOutput},
+    {"none_local", external_all_remote, kNode, kExternal, Action::dnat, 4, true, kOutput},
+    {"none_local_of_an_unknown_source", external_all_remote, kOutside, kExternal, Action::none, 0, false, kOutput},
+    {"source_ranges", external_with_ranges, kNode, kBalancer, Action::drop, 0, false, kOutput},
+    {"source_ranges_of_an_unknown_source", external_with_ranges, kOutside, kBalancer, Action::drop, 0, false, kOutput},
+    {"nftables", external_nftables, kNode, kExternal, Action::reject, 0, false, kOutput},
+};
+INSTANTIATE_TEST_SUITE_P(output, Outcome, testing::ValuesIn(kOutputs), case_name);
+
 TEST(Snapshot, keeps_protocols_apart) {
   Service tcp = seed_service();
   Service udp = seed_service();
