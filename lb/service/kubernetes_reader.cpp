@@ -305,6 +305,7 @@ class Reader {
   ReadObjects read() {
     ParsedText parsed = parse_documents(text_, file_);
     for (; document_ < parsed.documents.size(); ++document_) read(parsed.documents[document_], Pointer());
+    name_lines();
     if (parsed.fault) result_.diagnostics.push_back(std::move(*parsed.fault));
     return std::move(result_);
   }
@@ -346,11 +347,19 @@ class Reader {
     const std::string kind = text(&object, "kind");
     const std::string space = text(metadata, "namespace");
     const std::string name = (space.empty() ? kDefaultNamespace : space) + "/" + text(metadata, "name");
-    int line = line_of(text_, document_, at / fault.at);
-    if (line == 0) line = line_of(text_, document_, at);
-    result_.diagnostics.push_back({file_, line, 1, Severity::warning,
+    places_.push_back({document_, at / fault.at});
+    places_.push_back({document_, at});
+    result_.diagnostics.push_back({file_, 0, 1, Severity::warning,
                                    (kind.empty() ? "an object" : kind + " " + name) + " is left out: " +
                                        (field.empty() ? "it" : field.substr(1)) + " " + fault.message});
+  }
+
+  /// Of what is complained of: the field's, or else its object's.
+  void name_lines() {
+    const std::vector<int> lines = lines_of(text_, places_);
+    for (std::size_t i = 0; i < result_.diagnostics.size(); ++i) {
+      result_.diagnostics[i].line = lines[2 * i] != 0 ? lines[2 * i] : lines[2 * i + 1];
+    }
   }
 
   static constexpr int kDeepest = 2;  // a list of Lists
@@ -359,6 +368,7 @@ class Reader {
   const std::string& file_;
   std::size_t document_ = 0;
   ReadObjects result_;
+  std::vector<TextPlace> places_;  // two of each diagnostic
 };
 
 }  // namespace

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <memory>
 #include <sstream>
+#include <unordered_map>
 #include <utility>
 
 #include <yaml-cpp/eventhandler.h>
@@ -15,10 +17,49 @@ namespace {
 using nlohmann::json;
 using Pointer = json::json_pointer;
 
+/// Values that are asked for, by the keys and indices that lead to them: what is on nobody's way costs nothing.
+class Wanted {
+ public:
+  /// The value at `pointer` is what `number` asks for.
+  void ask(Pointer pointer, std::size_t number) {
+    std::vector<std::string> steps;
+    for (; !pointer.empty(); pointer.pop_back()) steps.push_back(pointer.back());
+    Wanted* at = this;
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+      auto& next = at->below_[*step];
+      if (next == nullptr) next = std::make_unique<Wanted>();
+      at = next.get();
+    }
+    at->numbers_.push_back(number);
+  }
+  const Wanted* below(const std::string& step) const {
+    const auto found = below_.find(step);
+    return found == below_.end() ? nullptr : found->second.get();
+  }
+  const std::vector<std::size_t>& numbers() const noexcept { return numbers_; }
+
+ private:
+  std::unordered_map<std::string, std::unique_ptr<Wanted>> below_;
+  std::vector<std::size_t> numbers_;
+};
+using WantedByDocument = std::vector<Wanted>;
+
+/// Whoever asked for this value, and has no line of an earlier one, gets this line.
+void note_line(const Wanted& wanted, int line, std::vector<int>& lines) {
+  for (const std::size_t number : wanted.numbers()) {
+    if (lines[number] == 0) lines[number] = line;
+  }
+}
+
 /// Where a reader stands in a document: the keys and indices from its root.
 class Path {
  public:
-  void enter(bool list) { levels_.push_back({list, 0, {}}); }
+  explicit Path(const Wanted* wanted) : root_(wanted) {}
+
+  void enter(bool list) {
+    const Wanted* const here = wanted();
+    levels_.push_back({list, 0, {}, here});
+  }
   void leave() {
     levels_.pop_back();
     end_value();
@@ -29,17 +70,12 @@ class Path {
   void end_value() {
     if (!levels_.empty() && levels_.back().list) ++levels_.back().index;
   }
-  /// Of the value that comes next.
-  Pointer pointer() const {
-    Pointer result;
-    for (const Level& level : levels_) {
-      if (level.list) {
-        result.push_back(std::to_string(level.index));
-      } else {
-        result.push_back(level.key);
-      }
-    }
-    return result;
+  /// What is asked for at the value that comes next, and below; nullptr: nothing.
+  const Wanted* wanted() const {
+    if (levels_.empty()) return root_;
+    const Level& level = levels_.back();
+    if (level.wanted == nullptr) return nullptr;
+    return level.wanted->below(level.list ? std::to_string(level.index) : level.key);
   }
 
  private:
@@ -47,7 +83,9 @@ class Path {
     bool list;
     std::size_t index;
     std::string key;
+    const Wanted* wanted;
   };
+  const Wanted* root_;
   std::vector<Level> levels_;
 };
 
@@ -58,11 +96,28 @@ int line_at(const std::string& text, std::size_t offset) {
   return 1 + static_cast<int>(std::count(text.begin(), end, '\n'));
 }
 
-/// Notes where the value at a pointer ends.
+/// Lines at offsets that ascend: all of them together cost one look at the text.
+class LineCounter {
+ public:
+  explicit LineCounter(const std::string& text) : text_(text) {}
+  int at(std::size_t offset) {
+    const auto begin = text_.begin() + static_cast<std::ptrdiff_t>(offset_);
+    offset_ = std::clamp(offset, offset_, text_.size());
+    line_ += static_cast<int>(std::count(begin, text_.begin() + static_cast<std::ptrdiff_t>(offset_), '\n'));
+    return line_;
+  }
+
+ private:
+  const std::string& text_;
+  std::size_t offset_ = 0;
+  int line_ = 1;
+};
+
+/// Notes where the values end that a document is asked for.
 class JsonLocator final : public nlohmann::json_sax<json> {
  public:
-  JsonLocator(std::istringstream& in, const Pointer& wanted) : in_(in), wanted_(wanted) {}
-  std::streamoff found() const noexcept { return found_; }
+  JsonLocator(std::istringstream& in, LineCounter& counter, const Wanted& wanted, std::vector<int>& lines)
+      : in_(in), counter_(counter), path_(&wanted), lines_(lines) {}
 
   bool null() override { return value(); }
   bool boolean(bool /*value*/) override { return value(); }
@@ -83,7 +138,12 @@ class JsonLocator final : public nlohmann::json_sax<json> {
 
  private:
   void note() {
-    if (found_ < 0 && path_.pointer() == wanted_) found_ = in_.tellg();
+    const Wanted* const wanted = path_.wanted();
+    if (wanted == nullptr || wanted->numbers().empty()) return;
+    const std::streamoff end = in_.tellg();
+    if (end <= 0) return;
+    const int line = counter_.at(static_cast<std::size_t>(end) - 1);
+    note_line(*wanted, line, lines_);
   }
   bool value() {
     note();
@@ -101,9 +161,9 @@ class JsonLocator final : public nlohmann::json_sax<json> {
   }
 
   std::istringstream& in_;
-  const Pointer& wanted_;
+  LineCounter& counter_;
   Path path_;
-  std::streamoff found_ = -1;
+  std::vector<int>& lines_;
 };
 
 bool at_end(std::istringstream& in) {
@@ -137,16 +197,13 @@ ParsedText parse_json(const std::string& text, const std::string& file) {
   return result;
 }
 
-int json_line_of(const std::string& text, std::size_t document, const Pointer& pointer) {
+void find_json_lines(const std::string& text, const WantedByDocument& wanted, std::vector<int>& lines) {
   std::istringstream in(text);
-  for (std::size_t number = 0; !at_end(in); ++number) {
-    JsonLocator locator(in, pointer);
-    if (!json::sax_parse(in, &locator, json::input_format_t::json, false)) return 0;
-    if (number == document) {
-      return locator.found() < 0 ? 0 : line_at(text, static_cast<std::size_t>(locator.found()) - 1);
-    }
+  LineCounter counter(text);
+  for (std::size_t number = 0; number < wanted.size() && !at_end(in); ++number) {
+    JsonLocator locator(in, counter, wanted[number], lines);
+    if (!json::sax_parse(in, &locator, json::input_format_t::json, false)) return;
   }
-  return 0;
 }
 
 // ---------------------------------------------------------------------------------------------------------------- YAML
@@ -166,13 +223,13 @@ json plain(const std::string& text) {
   return text;
 }
 
-/// Makes JSON of a document's events; notes where the value at `wanted` begins.
+/// Makes JSON of a document's events; notes where the values begin that it is asked for.
 class YamlEvents final : public YAML::EventHandler {
  public:
-  explicit YamlEvents(const Pointer* wanted = nullptr) : wanted_(wanted) {}
+  YamlEvents() : path_(nullptr) {}
+  YamlEvents(const Wanted& wanted, std::vector<int>& lines) : path_(&wanted), lines_(&lines) {}
 
   json take() { return std::move(root_); }
-  int found() const noexcept { return found_; }
   const YAML::Mark& first() const noexcept { return first_; }
 
   void OnDocumentStart(const YAML::Mark& at) override { first_ = at; }
@@ -203,7 +260,7 @@ class YamlEvents final : public YAML::EventHandler {
  private:
   bool expects_key() const { return path_.in_map() && !has_key_.back(); }
   void note(const YAML::Mark& at) {
-    if (wanted_ != nullptr && found_ == 0 && path_.pointer() == *wanted_) found_ = at.line + 1;
+    if (const Wanted* const wanted = path_.wanted()) note_line(*wanted, at.line + 1, *lines_);
   }
   json& place(json value) {
     if (open_.empty()) return root_ = std::move(value);
@@ -230,24 +287,23 @@ class YamlEvents final : public YAML::EventHandler {
     path_.leave();
   }
 
-  const Pointer* wanted_;
-  int found_ = 0;
   YAML::Mark first_;
   json root_;
   std::vector<json*> open_;  // parents stay where they are: only the last one grows
   std::vector<char> has_key_;
   std::string key_;
   Path path_;
+  std::vector<int>* lines_ = nullptr;  // unless nothing is asked for
 };
 
-/// Calls `each` with the events of every document; false ends it.
-template <typename Each>
-void for_each_yaml(const std::string& text, const Pointer* wanted, const Each& each) {
+/// Calls `each` with the events of every document, in what make(its number) has made; false ends it.
+template <typename Make, typename Each>
+void for_each_yaml(const std::string& text, const Make& make, const Each& each) {
   std::istringstream stream(text);
   YAML::Parser parser(stream);
   int last = -1;
-  while (true) {
-    YamlEvents events(wanted);
+  for (std::size_t number = 0;; ++number) {
+    YamlEvents events = make(number);
     if (!parser.HandleNextDocument(events)) return;
     // yaml-cpp 0.7 never gets past a comma outside of brackets: it reads empty documents there without end.
     if (events.first().pos == last) throw YAML::ParserException(events.first(), "a value was expected");
@@ -259,7 +315,8 @@ void for_each_yaml(const std::string& text, const Pointer* wanted, const Each& e
 ParsedText parse_yaml(const std::string& text, const std::string& file) {
   ParsedText result;
   try {
-    for_each_yaml(text, nullptr, [&](YamlEvents& events) {
+    const auto unasked = [](std::size_t) { return YamlEvents(); };
+    for_each_yaml(text, unasked, [&](YamlEvents& events) {
       result.documents.push_back(events.take());
       return true;
     });
@@ -273,17 +330,13 @@ ParsedText parse_yaml(const std::string& text, const std::string& file) {
   return result;
 }
 
-int yaml_line_of(const std::string& text, std::size_t document, const Pointer& pointer) {
-  int line = 0;
-  std::size_t number = 0;
+void find_yaml_lines(const std::string& text, const WantedByDocument& wanted, std::vector<int>& lines) {
+  std::size_t done = 0;
   try {
-    for_each_yaml(text, &pointer, [&](const YamlEvents& events) {
-      line = events.found();
-      return number++ != document;
-    });
-  } catch (const YAML::Exception&) {  // after the document that was asked for, or before: then there is no line to name
+    const auto asked = [&](std::size_t number) { return YamlEvents(wanted[number], lines); };
+    for_each_yaml(text, asked, [&](const YamlEvents&) { return ++done != wanted.size(); });
+  } catch (const YAML::Exception&) {  // there is no more line to name
   }
-  return number > document ? line : 0;
 }
 
 bool is_json(const std::string& text) {
@@ -297,8 +350,16 @@ ParsedText parse_documents(const std::string& text, const std::string& file) {
   return is_json(text) ? parse_json(text, file) : parse_yaml(text, file);
 }
 
-int line_of(const std::string& text, std::size_t document, const Pointer& pointer) {
-  return is_json(text) ? json_line_of(text, document, pointer) : yaml_line_of(text, document, pointer);
+std::vector<int> lines_of(const std::string& text, const std::vector<TextPlace>& places) {
+  std::vector<int> lines(places.size(), 0);
+  WantedByDocument wanted;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (places[i].document >= wanted.size()) wanted.resize(places[i].document + 1);
+    wanted[places[i].document].ask(places[i].pointer, i);
+  }
+  if (wanted.empty()) return lines;
+  is_json(text) ? find_json_lines(text, wanted, lines) : find_yaml_lines(text, wanted, lines);
+  return lines;
 }
 
 }  // namespace limpet::service

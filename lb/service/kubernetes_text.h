@@ -4,9 +4,10 @@
 // is YAML, documents parted by "---": plain scalars become null, booleans and numbers by YAML's core schema, quoted ones
 // stay text. Aliases are faults.
 //
-// line_of() reads the text again: it is for what is complained of.
+// lines_of() reads the text again, once for all that it is asked for: it is for what is complained of. O(text + places).
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,8 +25,13 @@ struct ParsedText {
 
 ParsedText parse_documents(const std::string& text, const std::string& file);
 
-/// The line, counted from 1, on which the value at `pointer` in the document of that number ends (JSON) or begins (YAML);
-/// 0 if there is none.
-int line_of(const std::string& text, std::size_t document, const nlohmann::json::json_pointer& pointer);
+/// A value: in the document of that number, counted from 0, at `pointer`.
+struct TextPlace {
+  std::size_t document = 0;
+  nlohmann::json::json_pointer pointer;
+};
+
+/// For each place the line, counted from 1, on which its value ends (JSON) or begins (YAML); 0 if there is none.
+std::vector<int> lines_of(const std::string& text, const std::vector<TextPlace>& places);
 
 }  // namespace limpet::service

@@ -184,6 +184,34 @@ TEST(KubernetesReader, NamesTheLineOfAnItemInAList) {
                                     "must be an IP address"});
 }
 
+TEST(KubernetesReader, NamesTheObjectsLineWhereTheFieldIsMissing) {
+  const std::string two =
+      "{\"apiVersion\": \"v1\", \"kind\": \"Service\"}\n\n{\"apiVersion\": \"v1\",\n\"kind\": \"Service\"}";
+  EXPECT_EQ(complaints(two), (Texts{"f:1:1: warning: Service default/ is left out: metadata.name is missing",
+                                    "f:3:1: warning: Service default/ is left out: metadata.name is missing"}));
+}
+
+/// To read the text again for each of them would take hours (40,000 passes over megabytes); the test's time is limited.
+TEST(KubernetesReader, NamesTheLinesOfAnyNumberOfObjectsInOnePass) {
+  constexpr int kObjects = 20000;
+  const auto expect_lines = [](const std::string& text, int first, int apart) {
+    const std::vector<Diagnostic> found = read_kubernetes(text, "f").diagnostics;
+    ASSERT_EQ(found.size(), static_cast<std::size_t>(kObjects));
+    for (int i = 0; i < kObjects; ++i) ASSERT_EQ(found[static_cast<std::size_t>(i)].line, first + i * apart);
+  };
+  const std::string head = R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bad"},)";
+  std::string documents, list = R"({"kind": "List", "items": [)", yaml;
+  for (int i = 0; i < kObjects; ++i) {
+    const std::string object = "\n" + head + "\n\"spec\": {\"clusterIP\": \"10.0.0.1\",\n\"ports\": [{\"port\": 0}]}}";
+    documents += object;
+    list += (i == 0 ? "" : ",") + object;
+    yaml += "---\n" + head + "\n  spec: {clusterIP: nonsense}}\n";
+  }
+  expect_lines(documents, 4, 3);
+  expect_lines(list + "]}", 4, 3);
+  expect_lines(yaml, 3, 3);
+}
+
 TEST(KubernetesReader, SaysWhereTheTextIsBroken) {
   EXPECT_THAT(complaints("{\"kind\":\n \"List\"]"), ElementsAre(testing::StartsWith("f:2:8: error: not JSON: ")));
   EXPECT_THAT(complaints("kind: [\n"), ElementsAre(testing::HasSubstr("error: not YAML: ")));
