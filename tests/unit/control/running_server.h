@@ -4,6 +4,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -40,7 +41,7 @@ class RunningServer {
     if (!connected) throw std::runtime_error(connected.error().message);
     return std::move(*connected);
   }
-  /// As the control thread finds it.
+  /// As the control thread finds it. Not after end().
   template <typename Ask>
   auto ask(Ask&& question) {
     std::promise<decltype(question(*server_))> answer;
@@ -50,9 +51,14 @@ class RunningServer {
   std::size_t connections() {
     return ask([](const Server& server) { return server.connections(); });
   }
-  /// The server ends; the control thread runs on.
+  /// The server ends; the control thread runs on. May be called again.
   void end() {
-    ask([this](const Server&) { return std::exchange(server_, nullptr) != nullptr; });
+    std::promise<void> ended;
+    boost::asio::post(io_, [&] {
+      server_.reset();
+      ended.set_value();
+    });
+    ended.get_future().wait();
   }
   datapath::Observer* observer() const { return published.load()->of(0); }
 
