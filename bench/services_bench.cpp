@@ -138,7 +138,10 @@ class World {
   void change(SliceObject slice) {
     auto change = catalog_.apply({group_of(objects_.apply(std::move(slice)))}, nobody);
     if (!change || change->made.size() != 1) throw std::logic_error("one service port changes");
+    slots_.admit(change->states);
     epochs_.retire(balancer_->publish(change->snapshot, change->made));
+    slots_.renew_nobody();
+    slots_.dismiss(change->states);
     epochs_.retire(std::make_shared<const SnapshotChange>(std::move(*change)));
     epochs_.reclaim();
   }

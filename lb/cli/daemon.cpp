@@ -137,7 +137,7 @@ Status Daemon::run(const service::Config& config) {
   daemon.answer_health_checks();
   daemon.change_services(daemon.engine_->take_left_out());  // says which, and why
   daemon.watch_objects();
-  spdlog::info("ready: {} service ports, queues {}-{}, {}", config.services.size(), config.queues.first,
+  spdlog::info("ready: {} service ports, queues {}-{}, {}", daemon.engine_->snapshot()->size(), config.queues.first,
                config.queues.first + config.queues.count - 1, daemon.diverter_.backend());
   daemon.ready_ = true;
   notify_service_manager("READY=1");

@@ -66,9 +66,10 @@ void Daemon::change_services(std::vector<service::Group> groups) {
 
 void Daemon::refuse(service::Group group, const store::Error& why) {
   const service::Group known = without_new_endpoints(group, *engine_->snapshot());
-  const char* const outcome = known.services.empty()            ? "is left out"
-                              : try_to_change_services({known}) ? "goes on without its new endpoints"
-                                                                : "stays as it was";
+  const bool taken_up = static_cast<bool>(try_to_change_services({known}));
+  const char* const outcome = !taken_up                ? "stays as it was"
+                              : known.services.empty() ? "is left out"
+                                                       : "goes on without its new endpoints";
   spdlog::error("Service {} cannot be taken up and {}: {}", group.name, outcome, why.message);
   refused_.emplace(group.name, std::move(group));
 }
@@ -101,20 +102,22 @@ void Daemon::try_refused_again() {
 
 void Daemon::warn_of_what_cannot_work(const service::Snapshot::Ports& ports) {
   const auto node = engine_->node();
-  const auto warn_once = [this](const std::string& what, const std::string& words) {
-    if (complaints_.insert(what).second) spdlog::warn("{}", words);
+  // At start the reader has told of what the configuration alone tells.
+  const auto complain = [this](const std::string& what, bool told, const std::string& words) {
+    if (complaints_.insert(what).second && !told) spdlog::warn("{}", words);
   };
   for (const auto& port : ports) {
     const service::Service& service = port->service();
-    const auto told = service::own_vip(service, config_.node);  // by the reader, of what there was at start
-    if ((told && ready_) || (!told && service.cluster_ip && node->is_local(*service.cluster_ip))) {
-      warn_once("own VIP " + service.name, service.name + ": " + service::describe_own_vip(*service.cluster_ip));
+    const bool listed = service::own_vip(service, config_.node).has_value();
+    if (listed || (service.cluster_ip && node->is_local(*service.cluster_ip))) {
+      complain("own VIP " + service.name + " " + service.cluster_ip->to_string(), listed && !ready_,
+               service.name + ": " + service::describe_own_vip(*service.cluster_ip));
     }
     const auto lost = service::lost_replies(service, config_.node);
-    if (!lost || !ready_) continue;
+    if (!lost) continue;
     const bool of_the_node = lost->cause == service::LostReplies::Cause::no_detector;
-    warn_once(of_the_node ? "no detector" : "lost replies " + service.name,
-              service::describe(*lost, service, config_.node));
+    complain(of_the_node ? "no detector" : "lost replies " + service.name, !ready_,
+             service::describe(*lost, service, config_.node));
   }
 }
 

@@ -26,7 +26,7 @@ control::FlowEntry entry_of(const flow::Flow& flow, flow::Instant now) {
           .endpoint = flow.endpoint,
           .client_near = flow.client_near,
           .egress = flow.egress,
-          .endpoint_id = flow.endpoint_id.id,
+          .endpoint_id = flow.direct ? 0 : flow.endpoint_id.id,
           .masquerade = flow.masquerade,
           .confirmed = flow.confirmed,
           .replied = flow.replied,

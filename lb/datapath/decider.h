@@ -82,7 +82,7 @@ struct Decision {
   AffinityOutcome affinity = AffinityOutcome::none;
   bool by_rules = false;              // an iptables program's, whose connections are counted apart
   bool masquerade = false;            // dnat: hide the client behind the egress address
-  EndpointId endpoint_id;             // dnat
+  EndpointId endpoint_id;             // dnat; none: of the endpoint that it goes to by itself
   net::AddressPort endpoint;          // dnat
   flow::AffinityName remembered;      // dnat: empty if nothing was
   bool refreshed_by_packets = false;  // dnat: by each packet of the client, not its new connections alone

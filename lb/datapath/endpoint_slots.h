@@ -11,7 +11,9 @@
 //   ── publish ──      until here connections go to endpoints of the former services, from here on to those of the next
 //   dismiss(changes)   what is gone, or may less than before, no longer is
 //
-// So no worker is sent to an endpoint that is not in force, which it would leave again with the next packet.
+// So a new endpoint is in force before it can be chosen, and one that leaves until it can be no longer. A decision that is
+// under way meanwhile may still choose one that leaves, or one whose slot has been given on: its flow is left again with the
+// next packet.
 //
 // One word more stands for no endpoint at all: a flow that was left alone as no service's is given nobody(), which is in
 // force until the next publication. Then it is asked again whether the flow may stay as it is.

@@ -181,7 +181,8 @@ class Pipeline {
   Decision decide(const Crossing& crossing, bool known_clients_only);
   Verdict refuse(const Decision& decision, const Crossing& crossing) const noexcept;
   Verdict refuse_unfit(Counter why, Crossing& crossing);
-  Verdict begin_direct(flow::Flow& flow, EndpointId nobody, Crossing& crossing);
+  /// `endpoint`: while it is in force, the flow is not asked about again.
+  Verdict begin_direct(flow::Flow& flow, EndpointId endpoint, Crossing& crossing);
   bool link_middle(flow::Flow& flow, Crossing& crossing);
 
   // Pairs: a flow's, and those of flows that need them no longer.

@@ -45,7 +45,7 @@ Counter drop_counter(Reason reason) noexcept {
 }
 
 /// What a service only does not refuse is still the service's, which may have endpoints by the next packet.
-bool is_nobodys(const Decision& decision) noexcept {
+bool is_left_alone(const Decision& decision) noexcept {
   return decision.action == Action::none && decision.reason != Reason::unrefused;
 }
 
@@ -82,7 +82,9 @@ std::optional<Verdict> Pipeline::begin(Crossing& crossing) {
   const bool midstream = !net::opens_connection(crossing.view);
   const EndpointId nobody = decider_.nobody();
   const Decision decision = decide(crossing, midstream && options_.midstream != MidstreamPolicy::pick);
-  if (is_nobodys(decision) && options_.track_direct) return begin_direct(*flow, nobody, crossing);
+  if (is_left_alone(decision) && options_.track_direct) {
+    return begin_direct(*flow, decision.endpoint_id ? decision.endpoint_id : nobody, crossing);
+  }
   if (decision.action != Action::dnat) {
     flows_.remove(std::move(flow));
     return refuse(decision, crossing);
@@ -123,7 +125,9 @@ Decision Pipeline::decide(const Crossing& crossing, bool known_clients_only) {
   const net::PacketView& view = crossing.view;
   if (decision.action == Action::dnat) {
     if (decision.endpoint == view.tuple.destination && !decision.masquerade) {
+      const EndpointId endpoint = decision.endpoint_id;
       decision = {};  // nothing to translate
+      decision.endpoint_id = endpoint;
     } else if (!net::opens_connection(view) && options_.midstream == MidstreamPolicy::drop) {
       decision = {};
       decision.action = Action::drop;
@@ -175,10 +179,10 @@ Verdict Pipeline::refuse_unfit(Counter why, Crossing& crossing) {
 }
 
 /// A connection made to an endpoint itself. Its record keeps the pair, so that no service's flow takes it.
-Verdict Pipeline::begin_direct(Flow& flow, EndpointId nobody, Crossing& crossing) {
+Verdict Pipeline::begin_direct(Flow& flow, EndpointId endpoint, Crossing& crossing) {
   flow.direct = true;
   flow.endpoint = flow.service;
-  flow.endpoint_id = nobody;
+  flow.endpoint_id = endpoint;
   if (!net::opens_connection(crossing.view)) flow.adopt();
   flows_.commit(flow);
   crossing.worker.counters.add(Counter::direct_flows);
@@ -188,7 +192,7 @@ Verdict Pipeline::begin_direct(Flow& flow, EndpointId nobody, Crossing& crossing
 /// Services are others than when it began. Where it is still none's business, it keeps its record and its pair.
 bool Pipeline::stays_direct(Flow& flow, const Crossing& crossing) {
   const EndpointId nobody = decider_.nobody();
-  if (!is_nobodys(ask(crossing, true))) return false;
+  if (!is_left_alone(ask(crossing, true))) return false;
   flow.endpoint_id = nobody;
   return true;
 }

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <set>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -160,28 +163,34 @@ store::Result<Catalog::Opened> Catalog::open(std::vector<Group> groups, std::spa
     const std::string name = group.name;
     exchange(name, declare(std::move(group)));
   }
-  Opened opened;
+  std::map<std::string, Group> left_out;
   const IdentityLimits limits = identities_.limits();
   // The tables may have less room than they are large: connections of the process before hold on to its endpoints.
-  constexpr std::uint32_t kSteps = 16;
-  for (std::uint32_t share = kSteps;; --share) {
+  constexpr std::uint64_t kSteps = 16;
+  for (std::uint64_t pass = 0;; ++pass) {
     auto ids = try_to_open(also, in_use);
-    if (ids) opened.also = std::move(*ids);
-    if (ids) return opened;
-    if (share == 0) return ids.error();
-    leave_out_beyond({limits.endpoints / kSteps * share, limits.scopes / kSteps * share}, also, opened.left_out);
+    if (!ids && pass > kSteps + 1) return ids.error();
+    if (ids) {
+      Opened opened{.also = std::move(*ids), .left_out = {}};
+      for (auto& [name, group] : left_out) opened.left_out.push_back(std::move(group));
+      std::ranges::sort(opened.left_out, {}, [](const Group& group) { return std::tie(group.created, group.name); });
+      return opened;
+    }
+    const std::uint64_t share = kSteps - std::min(pass, kSteps);
+    const auto part = [&](std::uint64_t whole) { return static_cast<std::uint32_t>(whole * share / kSteps); };
+    reduce({part(limits.endpoints), part(limits.scopes)}, also, pass <= kSteps, left_out);
   }
 }
 
-void Catalog::leave_out_beyond(const IdentityLimits& room, std::span<const Service> also,
-                               std::vector<Group>& left_out) {
-  std::uint64_t endpoints = 0, scopes = 0;
+void Catalog::reduce(const IdentityLimits& room, std::span<const Service> also, bool keep_known,
+                     std::map<std::string, Group>& left_out) {
+  std::uint64_t endpoints = 0;
+  std::set<std::string_view> scopes;
   const auto add = [&](const Service& service) {
     endpoints += service.endpoints.size() * (service.shares_affinity() ? 2 : 1);
-    scopes += service.affinity_timeout ? 1 : 0;
+    if (service.affinity_timeout) scopes.insert(service.affinity_scope());
   };
-  using Entry = std::pair<std::string, const Members*>;
-  std::vector<Entry> by_age;
+  std::vector<std::pair<std::string, const Members*>> by_age;
   for (const Service& service : also) add(service);
   for (const auto& [name, members] : groups_) {
     if (!members.front()->native) by_age.emplace_back(name, &members);
@@ -189,18 +198,20 @@ void Catalog::leave_out_beyond(const IdentityLimits& room, std::span<const Servi
       if (each->native) add(*each->service);
     }
   }
-  std::ranges::sort(by_age, {}, [](const Entry& entry) {
+  std::ranges::sort(by_age, {}, [](const auto& entry) {
     return std::pair(std::string_view(entry.second->front()->created), std::string_view(entry.first));
   });
   for (const auto& [name, members] : by_age) {
-    const auto before = std::pair(endpoints, scopes);
+    const std::uint64_t before = endpoints;
     for (const auto& each : *members) add(*each->service);
-    if (endpoints <= room.endpoints && scopes <= room.scopes) continue;
-    std::tie(endpoints, scopes) = before;
+    if (keep_known && endpoints <= room.endpoints && scopes.size() <= room.scopes) continue;
+    endpoints = before;
     Group group{.name = name, .created = members->front()->created, .services = {}};
     for (const auto& each : *members) group.services.push_back(*each->service);
-    exchange(name, {});
-    left_out.push_back(std::move(group));
+    Group known = group;
+    keep_known ? identities_.leave_known(known.services) : known.services.clear();
+    exchange(name, declare(std::move(known)));
+    left_out.emplace(name, std::move(group));
   }
 }
 

@@ -12,11 +12,13 @@
 // A service port whose Service is the same as before stays the same object. Of a scope that several service ports share
 // all are made anew when one is: they know of each other's addresses.
 //
-// When the names do not fit into the tables, apply() refuses, says so, and nothing has changed. open() leaves out Services
-// of Kubernetes until the rest fits, the younger first, but never what the configuration itself declares.
+// When the names do not fit into the tables, apply() refuses, says so, and nothing has changed. open() goes on with what
+// fits: all that the configuration itself declares, of Services of Kubernetes those that there is room for, the older asked
+// first, and of the others the endpoints whose names are known from the process before: their clients stay with them.
 // Control thread only. O(what the groups declare, and what is claimed by others as well), whatever else there is.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -64,7 +66,7 @@ class Catalog {
 
   struct Opened {
     std::vector<ServiceIds> also;  // their ids
-    std::vector<Group> left_out;   // that do not fit
+    std::vector<Group> left_out;   // that do not fit, as they were declared; the older first
   };
   /// What there is at first; all other names are forgotten, but those of `also`: what is not served, but named. Errors: as
   /// Identities::assign, of what is native and `also`.
@@ -87,13 +89,14 @@ class Catalog {
   };
 
   store::Result<std::vector<ServiceIds>> try_to_open(std::span<const Service> also, const SlotInUse& in_use);
-  /// Of Services of Kubernetes, the older first, those stay that fit into `room` beside what is native and `also`.
-  void leave_out_beyond(const IdentityLimits& room, std::span<const Service> also, std::vector<Group>& left_out);
+  /// Of Services of Kubernetes, the older asked first, those stay that fit into `room` beside what is native and `also`. Of
+  /// the others only what is known stays, or nothing.
+  void reduce(const IdentityLimits& room, std::span<const Service> also, bool keep_known,
+              std::map<std::string, Group>& left_out);
   std::vector<Declared*> everyone() const;
   /// Puts `members` in the place of those of this name, which it returns.
   Members exchange(const std::string& group, Members members);
   Changes changes(std::span<Declared* const> touched, std::span<const Members> former);
-  void remember_sharer(Declared& declared);
   void serve(const Changes& changes, std::vector<ServiceIds> ids, Snapshot::Ports& made);
 
   Identities& identities_;

@@ -211,6 +211,15 @@ store::Result<NamedServices> Identities::update(std::span<const Service* const> 
   return carry_out(change, made, in_use, place);
 }
 
+void Identities::leave_known(std::vector<Service>& services) const {
+  std::erase_if(services, [this](Service& service) {
+    const NameHash name = hash(service.name);
+    std::erase_if(service.endpoints, [&](const Endpoint& each) { return !endpoints_.contains({name, each.at}); });
+    const bool needs_scope = service.affinity_timeout && !scopes_.contains(hash(service.affinity_scope()));
+    return service.endpoints.empty() || needs_scope;
+  });
+}
+
 store::Result<NamedServices> Identities::carry_out(const Change& change, std::span<const Service* const> made,
                                                    const SlotInUse& in_use, const std::optional<Place>& place) {
   if (const store::Status room = check_room(change, in_use); !room) return room.error();

@@ -109,6 +109,8 @@ class Identities {
   /// that several share all must be named, or none: they know of each other's addresses.
   store::Result<NamedServices> update(std::span<const Service* const> gone, std::span<const Service* const> made,
                                       const SlotInUse& in_use, const std::optional<Place>& place);
+  /// Takes out endpoints whose names are not known, and services that would need a name all the same.
+  void leave_known(std::vector<Service>& services) const;
   const IdentityLimits& limits() const noexcept { return limits_; }
 
  private:

@@ -75,6 +75,18 @@ TEST_P(Direct, IsAskedAboutAgainWhenServicesAreOthers) {
   bench.play({{"PREROUTING client > endpoint A seq=101 ack=501", is_udp ? "client > endpoint2" : "= accepted_direct"}});
 }
 
+/// Of a service whose address is its endpoint's own: it stays there as long as that one serves, whoever else changes.
+TEST(DirectUdp, StaysAtTheEndpointThatItGoesToByItself) {
+  Bench bench(Family::v4, Protocol::udp, {.track_direct = true});
+  bench.decider.next(bench.dnat("endpoint"));
+  bench.play({{"PREROUTING client > endpoint", "= accepted_direct"}});
+  bench.decider.from_now_on(bench.dnat("endpoint2"));
+  bench.slots.renew_nobody();
+  bench.play({{"PREROUTING client > endpoint", "= accepted_direct"}});
+  bench.slots.set(Bench::kEndpoint, 0);
+  bench.play({{"PREROUTING client > endpoint", "client > endpoint2"}});
+}
+
 /// It passes, but the service may have endpoints by the next packet.
 TEST_P(Direct, WhatAServiceDoesNotRefuseIsNone) {
   bench.decider.next(refusal(Action::none, Reason::unrefused)).next(bench.dnat("endpoint"));

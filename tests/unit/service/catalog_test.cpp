@@ -195,6 +195,38 @@ TEST_F(CatalogTest, begins_with_what_fits) {
   EXPECT_EQ(apply({opened->left_out.back()}).made.size(), 1u) << "there is room for it now";
 }
 
+/// A table of eight, as a file keeps it. What did not fit keeps the endpoints that it had: the memory knows their names.
+TEST(Catalog, begins_again_with_what_fits_and_what_is_known) {
+  const IdentityLimits limits{.endpoints = 8, .scopes = 8};
+  std::vector<std::uint64_t> memory(Identities::memory(limits) / sizeof(std::uint64_t) + 1);
+  const auto nobody = [](std::uint32_t) { return false; };
+  const auto begin = [&](std::vector<Group> groups) {
+    datapath::EndpointSlots slots(8);
+    Identities identities(slots, limits, {},
+                          std::as_writable_bytes(std::span(memory)).first(Identities::memory(limits)));
+    Catalog catalog(identities, seed_node(), IcmpEcho::ignore);
+    const auto opened = catalog.open(std::move(groups), {}, nobody);
+    EXPECT_TRUE(opened) << opened.error().message;
+    std::vector<std::string> left_out;
+    for (const Group& each : opened->left_out) left_out.push_back(each.name);
+    return std::pair(catalog.snapshot(), left_out);
+  };
+  const Service small = service("a/a:x", "10.0.0.1");
+  Service grown = service("b/b:x", "10.0.0.2");
+  const auto [before, nothing] = begin({group("a/a", {small}), group("b/b", {grown})});
+  EXPECT_THAT(nothing, IsEmpty());
+  for (int i = 0; i < 20; ++i) grown.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i + 1) + ":80"));
+  grown.endpoints.erase(grown.endpoints.begin());
+  const auto [after, left_out] = begin({group("b/b", {grown}), group("a/a", {small})});
+  EXPECT_THAT(left_out, ElementsAre("b/b"));
+  const auto port = [](const auto& snapshot, const std::string& name) { return snapshot->port(name, net::Family::v4); };
+  ASSERT_EQ(after->size(), 2u);
+  EXPECT_EQ(port(after, "a/a:x")->id(0), port(before, "a/a:x")->id(0)) << "it fits: nothing is forgotten";
+  ASSERT_EQ(port(after, "b/b:x")->service().endpoints.size(), 1u);
+  EXPECT_EQ(port(after, "b/b:x")->id(0), port(before, "b/b:x")->id(1));
+  EXPECT_EQ(port(after, "b/b:x")->affinity_scope(), port(before, "b/b:x")->affinity_scope());
+}
+
 TEST_F(CatalogTest, does_not_begin_without_what_is_native) {
   Service large = service("n/n:x", "10.0.0.1");
   for (int i = 0; i < 70; ++i) large.endpoints.push_back(remote_endpoint("10.1.0." + std::to_string(i + 1) + ":80"));
@@ -207,7 +239,7 @@ TEST_F(CatalogTest, does_not_begin_without_what_is_native) {
 
 /// Connections of the process before still hold most of the slots.
 TEST_F(CatalogTest, begins_with_what_fits_beside_connections) {
-  const auto held = [](std::uint32_t slot) { return slot >= 4; };
+  const auto held = [](std::uint32_t slot) { return slot >= 5; };
   const auto opened = catalog.open(
       {group("a/a", {service("a/a:x", "10.0.0.1")}, "2022"), group("b/b", {service("b/b:x", "10.0.0.2")}, "2023"),
        group("c/c", {service("c/c:x", "10.0.0.3")}, "2024")},
@@ -216,6 +248,17 @@ TEST_F(CatalogTest, begins_with_what_fits_beside_connections) {
   EXPECT_THAT(names(catalog.snapshot()->ports()), ElementsAre("a/a:x", "b/b:x"));
   ASSERT_EQ(opened->left_out.size(), 1u);
   EXPECT_EQ(opened->left_out.front().name, "c/c");
+}
+
+/// Fewer slots than the smallest part of the table that is tried.
+TEST_F(CatalogTest, begins_with_what_is_native_where_nothing_else_fits) {
+  Group native = group("limpet.yaml", {service("n/n:x", "10.0.0.1")}, "");
+  native.native = true;
+  const auto opened = catalog.open({native, group("a/a", {service("a/a:x", "10.0.0.2")})}, {},
+                                   [](std::uint32_t slot) { return slot >= 3; });
+  ASSERT_TRUE(opened) << opened.error().message;
+  EXPECT_THAT(names(catalog.snapshot()->ports()), ElementsAre("n/n:x"));
+  EXPECT_EQ(opened->left_out.size(), 1u);
 }
 
 /// An older group claims a service's name, which does not fit: its heir in name goes on as before.
