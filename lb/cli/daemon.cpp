@@ -253,6 +253,7 @@ bool Daemon::adapt_to_node() {
   plan_ = next;
   // Also when the plan is the same: a VIP may have lost the route that local clients took to it.
   auto updated = diverter_.update(next, sources);
+  engine_->follow();  // also when that has failed: a former address may be gone
   if (!updated) {
     spdlog::error("cannot adapt the rules to the node's addresses, will try again: {}", updated.error().message);
     return false;

@@ -100,8 +100,8 @@ store::Result<std::unique_ptr<Engine>> Engine::assemble(const service::Config& c
   engine->rules_ = std::move(program);
   if (const store::Status named = engine->name_endpoints(config); !named) return named.error();
   engine->make_deciders(config);
-  engine->count_plan();
-  if (adopted) engine->lingering_.adopt(engine->flows_, engine->balanced_plan(), flow::now());
+  engine->count_plan(node);
+  if (adopted) engine->lingering_.adopt(engine->flows_, engine->balanced_plan(node), flow::now());
   datapath::Decider& decider = engine->both_      ? static_cast<datapath::Decider&>(*engine->both_)
                                : engine->program_ ? static_cast<datapath::Decider&>(*engine->program_)
                                                   : *engine->balancer_;
@@ -180,11 +180,10 @@ datapath::PlanDelta Engine::let_go() {
   return lingering_.step(flows_, kLookedAtOnce, flow::now());
 }
 
-void Engine::count_plan() {
-  const auto node = node_.load();
+void Engine::count_plan(const node::NodeView& node) {
   counted_ = {};
-  counted_.change({}, catalog_.snapshot()->diversion_of(catalog_.snapshot()->ports(), *node));
-  if (rules_) counted_.change({}, rules_->plan(*node));
+  counted_.change({}, catalog_.snapshot()->diversion_of(catalog_.snapshot()->ports(), node));
+  if (rules_) counted_.change({}, rules_->plan(node));
 }
 
 bool Engine::adopt() {
@@ -238,12 +237,16 @@ queue::PipelineHandler Engine::handler(unsigned index) {
 }
 
 datapath::DiversionPlan Engine::update(node::NodeView node) {
-  const datapath::DiversionPlan before = balanced_plan();
-  node_.publish(std::make_shared<const node::NodeView>(std::move(node)));
-  datapath::DiversionPlan now = balanced_plan();
+  const datapath::DiversionPlan before = balanced_plan(*node_.load());
+  next_node_ = std::make_shared<const node::NodeView>(std::move(node));
+  datapath::DiversionPlan now = balanced_plan(*next_node_);
   lingering_.hold(difference(before, now));
-  count_plan();
+  count_plan(*next_node_);
   return lingering_.with(std::move(now));
+}
+
+void Engine::follow() {
+  if (next_node_) node_.publish(std::exchange(next_node_, nullptr));
 }
 
 void Engine::sweep_affinity(std::chrono::seconds elapsed) {
@@ -252,13 +255,12 @@ void Engine::sweep_affinity(std::chrono::seconds elapsed) {
 }
 
 datapath::DiversionPlan Engine::plan() const {
-  return lingering_.with(balanced_plan());
+  return lingering_.with(balanced_plan(*node_.load()));
 }
 
-datapath::DiversionPlan Engine::balanced_plan() const {
-  const auto node = node_.load();
-  datapath::DiversionPlan plan = catalog_.snapshot()->diversion(*node);
-  return rules_ ? united(std::move(plan), rules_->plan(*node)) : plan;
+datapath::DiversionPlan Engine::balanced_plan(const node::NodeView& node) const {
+  datapath::DiversionPlan plan = catalog_.snapshot()->diversion(node);
+  return rules_ ? united(std::move(plan), rules_->plan(node)) : plan;
 }
 
 ordered_json Engine::stats() const {

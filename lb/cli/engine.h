@@ -65,8 +65,10 @@ class Engine {
   /// For the worker of queue `index`, counted from 0.
   queue::PipelineHandler handler(unsigned index);
 
-  /// The node has changed. Returns what must be diverted now.
+  /// The node has changed. Returns what must be diverted before follow(): replies to the address that masquerades then.
   datapath::DiversionPlan update(node::NodeView node);
+  /// From here on workers see that node.
+  void follow();
   datapath::DiversionPlan plan() const;
 
   struct Changed {
@@ -130,9 +132,9 @@ class Engine {
   store::Status name_endpoints(const service::Config& config);
   void make_deciders(const service::Config& config);
   /// What services and program ask for.
-  datapath::DiversionPlan balanced_plan() const;
+  datapath::DiversionPlan balanced_plan(const node::NodeView& node) const;
   /// The same, counted anew.
-  void count_plan();
+  void count_plan(const node::NodeView& node);
   bool in_use(std::uint32_t slot) const noexcept { return load_.active(slot) != 0; }
   nlohmann::ordered_json endpoint_stats() const;
   nlohmann::ordered_json endpoint_stats(const std::string& service, const std::string& endpoint,
@@ -147,6 +149,7 @@ class Engine {
   flow::PortPool ports_;
   flow::FragmentTable fragments_;
   datapath::Published<node::NodeView> node_;
+  std::shared_ptr<const node::NodeView> next_node_;  // to be followed
   datapath::Published<datapath::Observers> observers_{std::make_shared<const datapath::Observers>()};
   datapath::EndpointLoad load_;
   std::vector<datapath::Counters> counters_;  // one a worker
