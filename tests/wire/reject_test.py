@@ -171,6 +171,7 @@ class LimpetRefusesEverywhere(Refusals, lab.WithLimpet):
     def test_nobody_is_let_through_to_a_process_of_the_node(self):
         for address, hosts in self.addresses():
             with self.net.node.socket(self.net.socket_family, socket.SOCK_STREAM) as server:
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed connection may still wait
                 server.bind((address, NODE_PORT))
                 server.listen()
                 for host in hosts:
@@ -184,6 +185,7 @@ class LimpetRefusesEverywhere(Refusals, lab.WithLimpet):
                 self.net.node.socket(self.net.socket_family, socket.SOCK_STREAM) as client:
             server.bind((address, 0))
             server.listen()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             client.bind((address, NODE_PORT))
             client.settimeout(5)
             client.connect(server.getsockname())
