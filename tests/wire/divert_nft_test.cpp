@@ -75,8 +75,9 @@ void set_up_node() {
 /// Put `nft` before the real one in PATH: `queue …` becomes `counter`.
 void stand_in() {
   const std::string folder = "/run/stand-in";
-  ASSERT_EQ(::mkdir(folder.c_str(), 0755), 0);
   const std::string path = std::getenv("PATH") != nullptr ? std::getenv("PATH") : "";
+  if (path.starts_with(folder + ":")) return;  // an earlier test of this process: it would call itself for ever
+  ASSERT_EQ(::mkdir(folder.c_str(), 0755), 0);
   std::ofstream script(folder + "/nft");
   script << "#!/bin/sh\nPATH=" << path << ":/usr/sbin:/sbin\n"
          << "case \" $* \" in *' -f - '*) sed 's/queue num.*/counter/' | nft \"$@\" ;; *) exec nft \"$@\" ;; esac\n";
